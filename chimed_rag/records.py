@@ -1,0 +1,243 @@
+"""What travels between rooms: frozen records with JSON both ways, and nothing that computes an answer.
+
+Every record carries `schema_version`; `json_schemas()` exports the schemas of all of them. Offsets count Unicode
+characters (code points), half-open, from 0. Other programs rely on these field names: add, never rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+SCHEMA_VERSION = 1
+
+Metadata = dict[str, JsonValue]
+Verdict = Literal["supported", "unsupported", "not_checked"]
+Run = tuple[int, int, int]
+"""(offset in the chunk's text, offset in `Document.text`, length): a stretch where both advance together."""
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+
+def content_hash(text: str, title: str = "", metadata: Metadata | None = None) -> str:
+    """SHA-256 (hex) of what a document says: its text, title and metadata, not where it came from."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    digest.update(b"\0" + title.encode("utf-8", "surrogatepass"))
+    if metadata:
+        digest.update(b"\0" + repr(sorted(metadata.items())).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+class Document(Record):
+    """One text of the literature, as decoded; `text` never changes afterwards.
+
+    Without `id`, one is made from source and place by the loader; `content_hash` is filled in when empty.
+    `pages` holds the offset in `text` at which each page begins (empty where there are no pages).
+    """
+
+    id: str = Field(min_length=1, max_length=512)
+    text: str
+    title: str = ""
+    source: str = ""
+    url: str = ""
+    date: str = ""
+    licence: str = ""
+    metadata: Metadata = Field(default_factory=dict)
+    pages: tuple[int, ...] = ()
+    content_hash: str = ""
+
+    @model_validator(mode="after")
+    def _fill_hash(self) -> Document:
+        if not self.content_hash:
+            object.__setattr__(self, "content_hash", content_hash(self.text, self.title, self.metadata))
+        return self
+
+
+class _Located(Record):
+    """A text that lies somewhere in a document; `runs` empty means `text[i]` is `Document.text[start + i]`."""
+
+    text: str
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    runs: tuple[Run, ...] = ()
+
+    def source_spans(self, begin: int, end: int) -> list[tuple[int, int]]:
+        """Where `text[begin:end]` lies in `Document.text`: one half-open span, or several where something was removed.
+
+        Raises:
+            ValueError: the slice does not lie in this text.
+        """
+        if not 0 <= begin <= end <= len(self.text):
+            raise ValueError(f"slice {begin}:{end} does not lie in a text of {len(self.text)} characters")
+        spans: list[tuple[int, int]] = []
+        for offset, start, length in self.runs or ((0, self.start, len(self.text)),):
+            low, high = max(begin, offset), min(end, offset + length)
+            if low < high:
+                spans.append((start + low - offset, start + high - offset))
+        return spans
+
+
+class Chunk(_Located):
+    """A passage of a document, the unit that is indexed."""
+
+    id: str
+    document_id: str
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class Evidence(_Located):
+    """A retrieved passage, numbered from 1; `ranks` says what each retriever and the reranker gave it."""
+
+    number: int = Field(ge=1)
+    chunk_id: str
+    document_id: str
+    page: int | None = None
+    title: str = ""
+    headings: tuple[str, ...] = ()
+    source: str = ""
+    url: str = ""
+    date: str = ""
+    licence: str = ""
+    metadata: Metadata = Field(default_factory=dict)
+    score: float
+    ranks: dict[str, RankEntry] = Field(default_factory=dict)
+
+
+class RankEntry(Record):
+    """What one retriever gave a passage: its 1-based rank there and its raw score."""
+
+    rank: int = Field(ge=1)
+    score: float
+
+
+class Citation(Record):
+    """The place that supports a sentence; `document.text[start:end] == quote` holds, always."""
+
+    number: int = Field(ge=1)
+    document_id: str
+    chunk_id: str
+    title: str = ""
+    headings: tuple[str, ...] = ()
+    quote: str
+    start: int
+    end: int
+    page: int | None = None
+    source: str = ""
+    url: str = ""
+    date: str = ""
+    licence: str = ""
+
+
+class Check(Record):
+    """One step of the proof of a sentence."""
+
+    name: str
+    verdict: Literal["passed", "failed", "not_applicable"]
+    detail: str = ""
+
+
+class Sentence(Record):
+    """A sentence of an answer with the places that support it."""
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    verdict: Verdict = "not_checked"
+    checks: tuple[Check, ...] = ()
+
+
+class DraftCitation(Record):
+    """A passage that a draft names: evidence number and, if known, the slice of `Evidence.text` it quotes."""
+
+    number: int
+    begin: int | None = None
+    end: int | None = None
+
+
+class DraftSentence(Record):
+    """A sentence as a generator wrote it, before anyone checked it."""
+
+    text: str
+    citations: tuple[DraftCitation, ...] = ()
+
+
+class Draft(Record):
+    """What a generator makes of the evidence; becomes an answer only through `safety`."""
+
+    generator: str
+    sentences: tuple[DraftSentence, ...] = ()
+
+
+class Notice(Record):
+    """Something the reader must know: kind (`emergency`, `disclaimer`, `starter`, ...), text, and the rule behind it."""
+
+    kind: str
+    text: str
+    rule: str = ""
+
+
+class Abstention(Record):
+    """Why no answer is given; a normal outcome, not an exception."""
+
+    reason: Literal["no_evidence", "weak_evidence", "out_of_scope"]
+    text: str
+
+
+class TraceEntry(Record):
+    """One step from question to answer: what went in and out, how long it took, which versions."""
+
+    step: str
+    milliseconds: float = 0.0
+    detail: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Query(Record):
+    """A question as the retrievers get it; `changes` records what the rewriting did, in order."""
+
+    original: str
+    text: str
+    changes: tuple[str, ...] = ()
+
+
+class Answer(Record):
+    """An answer one may show: sentences with citations, the evidence, notices, and how it came about."""
+
+    question: str
+    text: str
+    sentences: tuple[Sentence, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    abstention: Abstention | None = None
+    notices: tuple[Notice, ...] = ()
+    generator: str = ""
+    trace: tuple[TraceEntry, ...] = ()
+
+    def _repr_html_(self) -> str:
+        from chimed_rag.rendering import answer_html
+
+        return answer_html(self)
+
+    def to_markdown(self) -> str:
+        """The answer as Markdown: notices, sentences with numbered citations, the quotes they rest on."""
+        from chimed_rag.rendering import answer_markdown
+
+        return answer_markdown(self)
+
+
+Evidence.model_rebuild()
+
+RECORDS: tuple[type[Record], ...] = (Document, Chunk, Evidence, Citation, Sentence, Notice, Answer)
+
+
+def json_schemas() -> dict[str, Any]:
+    """JSON Schema of each record that other programs read, by name."""
+    return {record.__name__: record.model_json_schema(mode="serialization") for record in RECORDS}
