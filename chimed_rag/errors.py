@@ -59,7 +59,7 @@ class DuplicateError(CorpusError):
     """One document id came with two different texts."""
 
 
-class IndexError_(ChiMedError):  # noqa: N818 - the trailing underscore keeps the builtin IndexError usable
+class IndexError_(ChiMedError):  # noqa: N801, N818 - the trailing underscore keeps the builtin IndexError usable
     """An index folder cannot be used."""
 
 

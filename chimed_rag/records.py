@@ -7,11 +7,12 @@ characters (code points), half-open, from 0. Other programs rely on these field 
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 Metadata = dict[str, JsonValue]
 Verdict = Literal["supported", "unsupported", "not_checked"]
@@ -27,12 +28,11 @@ class Record(BaseModel):
     schema_version: Literal[1] = SCHEMA_VERSION
 
 
-def content_hash(text: str, title: str = "", metadata: Metadata | None = None) -> str:
-    """SHA-256 (hex) of what a document says: its text, title and metadata, not where it came from."""
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
-    digest.update(b"\0" + title.encode("utf-8", "surrogatepass"))
-    if metadata:
-        digest.update(b"\0" + repr(sorted(metadata.items())).encode("utf-8", "surrogatepass"))
+def content_hash(document: Document) -> str:
+    """SHA-256 (hex) of what a document says (text, title, metadata, url, date, licence), not of where it was read."""
+    rest = [document.title, document.metadata, document.url, document.date, document.licence]
+    digest = hashlib.sha256(document.text.encode("utf-8", "surrogatepass"))
+    digest.update(b"\0" + json.dumps(rest, sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -57,7 +57,7 @@ class Document(Record):
     @model_validator(mode="after")
     def _fill_hash(self) -> Document:
         if not self.content_hash:
-            object.__setattr__(self, "content_hash", content_hash(self.text, self.title, self.metadata))
+            object.__setattr__(self, "content_hash", content_hash(self))
         return self
 
 
@@ -178,7 +178,7 @@ class Draft(Record):
 
 
 class Notice(Record):
-    """Something the reader must know: kind (`emergency`, `disclaimer`, `starter`, ...), text, and the rule behind it."""
+    """Something the reader must know: kind (`emergency`, `disclaimer`, `starter`, ...), text, and its rule."""
 
     kind: str
     text: str
@@ -233,9 +233,25 @@ class Answer(Record):
         return answer_markdown(self)
 
 
+class ExplainedEvidence(Record):
+    """Why a passage was found: the question's terms that it holds, with their idf; `evidence.ranks` has the rest."""
+
+    evidence: Evidence
+    matched: dict[str, float] = Field(default_factory=dict)
+
+
+class Explanation(Record):
+    """What a search did with a query: its terms with their idf, those that no passage holds, and why each came."""
+
+    query: Query
+    terms: dict[str, float]
+    absent: tuple[str, ...] = ()
+    evidence: tuple[ExplainedEvidence, ...] = ()
+
+
 Evidence.model_rebuild()
 
-RECORDS: tuple[type[Record], ...] = (Document, Chunk, Evidence, Citation, Sentence, Notice, Answer)
+RECORDS: tuple[type[Record], ...] = (Document, Chunk, Evidence, Citation, Sentence, Notice, Answer, Explanation)
 
 
 def json_schemas() -> dict[str, Any]:

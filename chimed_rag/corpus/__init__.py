@@ -1,0 +1,1 @@
+"""Files become chunks: sources, loaders, cleaner, chunker; the starter literature."""

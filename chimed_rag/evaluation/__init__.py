@@ -1,0 +1,1 @@
+"""Numbers one can defend: tasks, metrics, statistics, reports."""

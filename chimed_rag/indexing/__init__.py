@@ -1,0 +1,1 @@
+"""Chunks become an index on disk: store, dense and lexical search, generations, manifest."""

@@ -1,0 +1,1 @@
+"""A draft becomes an answer that one may show: triage, proof, abstention, notices."""

@@ -1,0 +1,1 @@
+"""The starter literature that ships with the package, and its index."""

@@ -1,0 +1,314 @@
+"""The command line: thin; everything it does, `MedQA` does. Results go to standard output, all else to standard error.
+
+Exit codes: 0 done; 1 a source, an index or a machine is at fault, or `ask` found no answer; 2 the request is.
+Not covered: anything that the library itself does not offer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from chimed_rag import __version__
+from chimed_rag.errors import ChiMedError, InputError
+
+if TYPE_CHECKING:
+    from chimed_rag.indexing.commit import Progress
+    from chimed_rag.indexing.manifest import Manifest
+
+app = typer.Typer(
+    help="Answers Chinese medical questions from your literature, each sentence with its source.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+evaluation = typer.Typer(help="Measures a system on a task.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(evaluation, name="evaluate")
+
+IndexOption = Annotated[
+    Path | None, typer.Option("--index", help="Folder of an index; the starter literature if left out.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else.")]
+FilterOption = Annotated[str | None, typer.Option("--filter", help='For example \'{"department": "心内科"}\'.')]
+GeneratorOption = Annotated[str, typer.Option("--generator", help="Name of a generator.")]
+
+
+def main() -> NoReturn:
+    """Entry point: errors of the library become one message and an exit code, without a traceback."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s: %(message)s")
+    # A pipe or a terminal in another encoding must not stop an answer.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        app()
+    except ChiMedError as error:
+        print(f"chimed: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"chimed: {place}{error.strerror or error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201
+
+
+def _print_json(value: object) -> None:
+    _say(json.dumps(value, ensure_ascii=False))
+
+
+def _filter(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            f'--filter is not JSON ({error}); write for example --filter \'{{"department": "心内科"}}\''
+        ) from None
+    if not isinstance(value, dict):
+        raise InputError('--filter is a JSON object such as {"department": "心内科"}')
+    return value
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Progress]:
+    """A spinner with counts on standard error; nothing where that is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,} passages"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda stage, done: bar.update(task, completed=done, description=stage)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        _say(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, in Chinese; - reads it from standard input.")],
+    index: IndexOption = None,
+    generator: GeneratorOption = "extractive",
+    filter: FilterOption = None,
+    config: Annotated[Path | None, typer.Option(help="Settings in YAML.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answers a question; exit code 1 when the literature holds no answer."""
+    from chimed_rag.medqa import MedQA
+    from chimed_rag.rendering import answer_text
+
+    condition = _filter(filter)
+    text = sys.stdin.read().strip() if question == "-" else question
+    answer = MedQA(index, generator=generator, config=config).ask(text, filter=condition)
+    _say(answer.model_dump_json() if as_json else answer_text(answer))
+    if answer.abstention is not None:
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    index: IndexOption = None,
+    k: Annotated[int, typer.Option(min=1, help="How many passages.")] = 10,
+    filter: FilterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows the passages that are nearest to a query."""
+    from chimed_rag.medqa import MedQA
+
+    condition = _filter(filter)
+    evidence = MedQA(index).search(query, k, condition)
+    if as_json:
+        _print_json({"query": query, "evidence": [item.model_dump(mode="json") for item in evidence]})
+        return
+    for item in evidence:
+        ranks = ", ".join(f"{name} #{entry.rank}" for name, entry in item.ranks.items())
+        page = f", page {item.page}" if item.page is not None else ""
+        place = " › ".join(part for part in (item.title, *item.headings) if part)
+        _say(f"[{item.number}] {place}  ({item.source}{page}; {item.score:.3f}; {ranks})")
+        _say("    " + " ".join(item.text.split())[:200])
+    if not evidence:
+        print("nothing found", file=sys.stderr)  # noqa: T201
+
+
+@app.command()
+def build(
+    sources: Annotated[list[str] | None, typer.Argument(help="Files, folders or globs.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The folder to make.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="A name, a model folder or a hub name.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="YAML with sources, encoder, chunking, storage, fields.")] = None,
+    storage: Annotated[str | None, typer.Option(help="Vectors as int8, fp16 or fp32.")] = None,
+    field: Annotated[list[str] | None, typer.Option("--field", help="Column mapping, such as text=content.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Builds an index from literature; run again after an interruption, it resumes."""
+    from time import perf_counter
+
+    from chimed_rag.config import Recipe
+    from chimed_rag.medqa import MedQA
+
+    options: dict[str, Any] = {}
+    if recipe is not None:
+        options = Recipe.from_yaml(recipe).model_dump(exclude_unset=True)
+        sources = sources or [str(recipe.parent / source) for source in options.pop("sources")]
+        options.pop("sources", None)
+    given = {"encoder": encoder, "storage": storage, "fields": _fields(field)}
+    options |= {name: value for name, value in given.items() if value}
+    if not sources or out is None:
+        raise InputError("name the sources and the folder to make: chimed build SOURCE... --out DIR")
+    reports: list[Any] = []
+    began = perf_counter()
+    with _progress("reading") as progress:
+        qa = MedQA.build(sources, out, overwrite=overwrite, progress=progress, on_report=reports.append, **options)
+    seconds = perf_counter() - began
+    manifest = qa._view.index.manifest
+    report = reports[0].model_dump(mode="json") if reports else {}
+    if as_json:
+        _print_json(
+            {
+                "path": str(out),
+                "counts": manifest.counts.model_dump(),
+                "seconds": round(seconds, 2),
+                "report": report,
+                "schema_version": 1,
+            }
+        )
+        return
+    counts = manifest.counts
+    _say(f"{out}: {counts.documents:,} documents, {counts.chunks:,} passages in {seconds:.1f} s")
+    for name, value in report.items():
+        if isinstance(value, dict) and value:
+            _say(f"  {name}: " + ", ".join(f"{key} {count:,}" for key, count in value.items()))
+    _say(f"ask it: chimed ask 高血压怎么治疗 --index {out}")
+
+
+def _fields(pairs: list[str] | None) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, sign, column = pair.partition("=")
+        if not sign or not name or not column:
+            raise InputError(f"--field takes NAME=COLUMN, such as text=content, not {pair!r}")
+        fields[name] = column.split("+") if "+" in column else column
+    return fields
+
+
+@app.command()
+def inspect(
+    index: Annotated[Path, typer.Argument(help="Folder of an index.")],
+    repair: Annotated[bool, typer.Option("--repair", help="Derive damaged derived parts anew.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tells what an index holds and whether every byte of it is what was committed; exit code 1 if not."""
+    from chimed_rag.indexing.manifest import damaged_files, read_manifest
+    from chimed_rag.indexing.writer import repair as repair_index
+
+    manifest = read_manifest(index)
+    if repair:
+        manifest = repair_index(index)
+    problems = damaged_files(index, manifest, hashes=True)
+    size = sum(entry.size for entry in manifest.files.values())
+    if as_json:
+        body = manifest.model_dump(mode="json", exclude={"files"})
+        _print_json(
+            {
+                "path": str(index),
+                "whole": not problems,
+                "problems": problems,
+                "bytes": size,
+                **body,
+                "schema_version": 1,
+            }
+        )
+    else:
+        for line in _inspection(index, manifest, problems):
+            _say(line)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _inspection(index: Path, manifest: Manifest, problems: list[str]) -> Iterator[str]:
+    counts, spec, size = manifest.counts, manifest.encoder, sum(entry.size for entry in manifest.files.values())
+    yield f"{index}: generation {manifest.generation}, format {manifest.format_version}, written {manifest.created}"
+    yield f"  documents {counts.documents:,}, passages {counts.chunks:,}, deleted passages {counts.deleted_chunks:,}"
+    yield f"  encoder {spec.name} ({spec.fingerprint[:12]}), {spec.dimension} dimensions, {manifest.vectors.storage}"
+    yield f"  files {len(manifest.files)}, {size / 1e6:,.1f} MB, chimed_rag {manifest.library_version}"
+    for label, table in (("sources", manifest.sources), ("licences", manifest.licences)):
+        shown = ", ".join(f"{name or '(none)'} {count:,}" for name, count in list(table.items())[:20])
+        yield f"  {label}: {shown}" + (f" and {len(table) - 20} more" if len(table) > 20 else "")
+    if not problems:
+        yield "  whole: every byte is what was committed"
+        return
+    yield "  DAMAGED:"
+    yield from (f"    {line}" for line in problems)
+    if all(line.startswith("lexical/") for line in problems):
+        yield f"  run: chimed inspect {index} --repair"
+    else:
+        yield f"  restore it from a backup, or rebuild: chimed build SOURCE... --out {index} --overwrite"
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Tells what this machine can do, what is missing, and the command that adds it."""
+    from chimed_rag.doctor import examine, report
+
+    findings = examine()
+    if as_json:
+        _print_json({"findings": [finding._asdict() for finding in findings], "schema_version": 1})
+    else:
+        _say(report(findings))
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+@evaluation.command("retrieval")
+def evaluate_retrieval(
+    queries: Annotated[Path, typer.Option(help="BEIR queries, JSONL or JSONL.GZ.")],
+    corpus: Annotated[list[Path], typer.Option(help="BEIR corpus; may be repeated.")],
+    qrels: Annotated[Path, typer.Option(help="BEIR qrels, JSONL or TSV.")],
+    retriever: Annotated[str, typer.Option(help="hybrid, dense or lexical.")] = "hybrid",
+    encoder: Annotated[str, typer.Option(help="A name, a model folder or a hub name.")] = "hashing",
+    as_json: JsonOption = False,
+) -> None:
+    """Measures retrieval on a BEIR set: nDCG@10, Recall@10 and @100, MRR@10 with intervals, and latency."""
+    from chimed_rag.evaluation.report import result_table
+    from chimed_rag.evaluation.systems import retrieval_result
+
+    with _progress("indexing") as progress:
+        result = retrieval_result(queries, corpus, qrels, retriever=retriever, encoder=encoder, progress=progress)
+    if as_json:
+        _say(result.model_dump_json())
+        return
+    from rich.console import Console
+
+    Console().print(result_table(result))
+
+
+if __name__ == "__main__":
+    main()

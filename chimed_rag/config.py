@@ -1,0 +1,100 @@
+"""Settings, from YAML and back; an unknown key is an error that names file and key.
+
+Not covered: what an index was built with, which its own manifest records.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from chimed_rag.errors import ConfigError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Self:
+        """Reads settings from a YAML file.
+
+        Raises:
+            ConfigError: the file cannot be read, is not YAML, or has an unknown or invalid key.
+        """
+        import yaml
+
+        try:
+            data = yaml.safe_load(Path(path).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read ({error})") from None
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f", line {mark.line + 1}" if mark is not None else ""
+            raise ConfigError(f"{path}{line}: is not YAML ({getattr(error, 'problem', error)})") from None
+        try:
+            return cls.model_validate({} if data is None else data)
+        except ValidationError as error:
+            # An unknown key first: a misspelt one also leaves a needed one missing.
+            first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+            key = ".".join(str(part) for part in first["loc"]) or "the file"
+            known = f"; there are: {', '.join(cls.model_fields)}" if first["type"] == "extra_forbidden" else ""
+            raise ConfigError(f"{path}: {key}: {first['msg']}{known}") from None
+
+    def to_yaml(self, path: str | Path) -> None:
+        """Writes the settings as YAML."""
+        import yaml
+
+        Path(path).write_text(
+            yaml.safe_dump(self.model_dump(mode="json"), allow_unicode=True, sort_keys=False), "utf-8"
+        )
+
+
+class Retrieval(_Settings):
+    """How passages are found."""
+
+    mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
+    candidates: int = Field(100, ge=1, le=10_000)
+    """How many passages each retriever gives to the fusion."""
+    fusion: Literal["weighted", "rrf"] = "weighted"
+    rrf_k: int = Field(60, ge=0)
+    dense_weight: float | None = Field(None, ge=0)
+    """Weight of the dense list beside lexical = 1; None takes the encoder's own."""
+    rerank: int = Field(50, ge=1)
+    """How many fused passages a reranker reads, where there is one."""
+
+
+class EvidenceBudget(_Settings):
+    """How much of what was found goes to the generator."""
+
+    passages: int = Field(8, ge=1)
+    characters: int = Field(6000, ge=1)
+
+
+class Config(_Settings):
+    """Everything about asking that can be set; each part has working defaults."""
+
+    retrieval: Retrieval = Retrieval()
+    evidence: EvidenceBudget = EvidenceBudget()
+    unsupported: Literal["drop", "flag"] = "drop"
+    """What happens to a drafted sentence that its citation does not support."""
+    max_question_characters: int = Field(4000, ge=1)
+    audience: Literal["patient", "doctor"] = "patient"
+
+
+class Recipe(_Settings):
+    """What an index is built from and how; the options of `MedQA.build` under the same names.
+
+    Sources are relative to the recipe's own folder, so that it works from anywhere.
+    """
+
+    sources: list[str] = Field(min_length=1)
+    encoder: str = "hashing"
+    storage: Literal["fp32", "fp16", "int8"] = "int8"
+    chunking: dict[str, JsonValue] = Field(default_factory=dict)
+    fields: dict[str, JsonValue] = Field(default_factory=dict)
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)

@@ -1,0 +1,189 @@
+"""What every encoder is: its spec, the two encoding calls, how one is found by name and loaded again for an index.
+
+Not covered: how texts become vectors (one module per kind) and the search itself (`indexing`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, JsonValue
+
+from chimed_rag.errors import EncoderError, IndexMismatchError, InputError, UnknownNameError
+from chimed_rag.records import Record
+from chimed_rag.registry import encoders
+
+Vectors = NDArray[np.float32]
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+class EncoderSpec(Record):
+    """Which encoder made a set of vectors, and how to load it again.
+
+    `kind` is a name of the registry, `fingerprint` the SHA-256 (hex) of what determines the vectors (weights and
+    settings), `settings` the keyword arguments that make the same encoder again.
+    """
+
+    kind: str
+    name: str
+    dimension: int = Field(ge=1)
+    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns texts into vectors whose inner product says how alike they are.
+
+    Both calls give a C-contiguous float32 array of shape (n, spec.dimension). A row has length 1, or is all zero
+    when the text holds nothing the encoder knows (an empty text, say): such a row matches nothing. The vector of a
+    text does not depend on the texts beside it, and the calls may come from several threads at once.
+    """
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What this encoder is."""
+
+    @property
+    def fusion_weight(self) -> float:
+        """The weight of this encoder's list when it is fused with the lexical list, whose weight is 1."""
+
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of passages, one row each."""
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of questions, one row each."""
+
+
+def load_encoder(name_or_path: str | Path | Encoder, **settings: Any) -> Encoder:
+    """The encoder that a user means.
+
+    Args:
+        name_or_path: a name of the registry ("hashing"), a folder (of model2vec or of sentence-transformers), the
+            name of a model on the hub ("owner/name"), or an encoder, which is given back as it is.
+        settings: keyword arguments of that encoder's class.
+
+    Raises:
+        UnknownNameError: a plain word that is neither a registry name nor a folder.
+        InputError: settings that this kind of encoder does not take.
+        EncoderError: the folder is not there, or holds no encoder.
+        MissingExtraError: the library for this kind is not installed.
+    """
+    if not isinstance(name_or_path, (str, Path)):
+        if settings:
+            raise InputError("settings can be given with an encoder's name or folder, not with a loaded encoder")
+        return name_or_path
+    name = str(name_or_path)
+    if isinstance(name_or_path, str) and name in encoders:
+        return _make(name, settings)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        from chimed_rag.encoders.static import is_static_folder
+
+        return _make("static" if is_static_folder(folder) else "sentence", {"path": str(folder), **settings})
+    if isinstance(name_or_path, str) and _HUB_NAME.fullmatch(name):
+        return _make("sentence", {"path": name, **settings})
+    if folder.name == name and not folder.suffix:
+        raise UnknownNameError(
+            f"no encoder is called {name!r} and no such folder is here; there are: {', '.join(encoders.names())}, "
+            "any model folder, and hub models as owner/name"
+        )
+    raise EncoderError(f"{name} is not a folder; give the folder of an encoder, or a hub model as owner/name")
+
+
+def encoder_from_spec(spec: EncoderSpec, *, path: str | Path | None = None) -> Encoder:
+    """Loads the encoder of an index again and makes sure it is the same one.
+
+    Args:
+        spec: as the index keeps it.
+        path: where the model lies now, if its folder moved since the index was built.
+
+    Raises:
+        IndexMismatchError: what was found gives other vectors than those of the index.
+        EncoderError: the model is not there any more.
+    """
+    moved: dict[str, Any] = {} if path is None else {"path": str(path)}
+    encoder = _make(spec.kind, {**spec.settings, **moved})
+    require_same(encoder, spec)
+    return encoder
+
+
+def require_same(encoder: Encoder, spec: EncoderSpec) -> None:
+    """Makes sure that an encoder gives the vectors of an index.
+
+    Raises:
+        IndexMismatchError: it does not; the message names both sides and the command that mends it.
+    """
+    found = encoder.spec
+    if (found.fingerprint, found.dimension) == (spec.fingerprint, spec.dimension):
+        return
+    source = found.settings.get("path", found.kind)
+    raise IndexMismatchError(
+        f"the index was made by encoder {_side(spec)}, but {_side(found)} was found; give the first one, or build the "
+        f"index again: chimed build SOURCE... --out DIR --encoder {source}"
+    )
+
+
+def checked(vectors: Any, n: int, dimension: int, name: str) -> Vectors:
+    """The vectors as a C-contiguous float32 array of shape (n, dimension), if they can be used.
+
+    Raises:
+        EncoderError: another shape, or a value that is not a finite number; the message names the encoder.
+    """
+    array: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if array.shape != (n, dimension):
+        raise EncoderError(f"encoder {name} gave vectors of shape {array.shape} where {(n, dimension)} was due")
+    finite = np.isfinite(array).all(axis=1) if array.size else np.ones(n, dtype=bool)
+    if not finite.all():
+        bad = int(np.flatnonzero(~finite)[0])
+        raise EncoderError(f"encoder {name} gave NaN or infinity in {int((~finite).sum())} of {n} vectors (row {bad})")
+    return array
+
+
+def normalised(vectors: Any) -> Vectors:
+    """Rows brought to length 1 (L2), as C-contiguous float32 of shape (n, dimension); zero rows stay zero.
+
+    The sum of squares is taken in float64, so that neither large nor small weights overflow or vanish.
+    """
+    array = np.asarray(vectors, dtype=np.float64)
+    lengths = np.sqrt(np.square(array).sum(axis=1, keepdims=True))
+    return np.ascontiguousarray(array / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+
+
+def well_formed(texts: Sequence[str]) -> list[str]:
+    """The texts with each lone surrogate (a broken file name, a cut emoji) as U+FFFD: tokenizers refuse them."""
+    return [_SURROGATE.sub("\ufffd", text) for text in texts]
+
+
+def fingerprint(settings: dict[str, Any], root: Path | None = None, files: Iterable[Path] = ()) -> str:
+    """SHA-256 (hex) of the settings that determine the vectors and of the files beneath `root`, by name and content."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, ensure_ascii=True).encode())
+    for file in sorted(files):
+        name = file.name if root is None else file.relative_to(root).as_posix()
+        digest.update(f"\0{name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _make(kind: str, settings: dict[str, Any]) -> Encoder:
+    encoder_class = encoders.get(kind)
+    try:
+        inspect.signature(encoder_class).bind(**settings)
+    except TypeError as error:
+        raise InputError(f"encoder {kind!r}: {error}; it takes {inspect.signature(encoder_class)}") from None
+    return cast("Encoder", encoder_class(**settings))
+
+
+def _side(spec: EncoderSpec) -> str:
+    return f"{spec.name} ({spec.kind}, dimension {spec.dimension}, fingerprint {spec.fingerprint[:16]})"

@@ -1,0 +1,31 @@
+"""What a generator is: a question and numbered evidence become a draft.
+
+Not covered: checking the draft (`safety.citations`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from chimed_rag.query.question import TermWeight
+from chimed_rag.records import Draft, Evidence
+
+__all__ = ["Generator", "TermWeight"]
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Writes the sentences of an answer and says which passage each rests on; nobody has checked them yet."""
+
+    name: str
+
+    def generate(self, question: str, evidence: Sequence[Evidence], *, term_weight: TermWeight | None = None) -> Draft:
+        """The draft of an answer; without evidence, a draft without sentences.
+
+        Args:
+            question: as asked or rewritten.
+            evidence: numbered passages, best first.
+            term_weight: inverse document frequency of an index term in the whole index, for those who need it.
+        """
+        ...

@@ -1,0 +1,124 @@
+"""Several rankings of one question become one: by rank (RRF) or by normalised score (convex combination).
+
+Not covered: choosing weights, and cutting the result; every key of every list comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import fsum, isfinite
+from typing import Literal
+
+from chimed_rag.errors import InputError
+
+Hit = tuple[str, float]
+"""(key, score); in a ranking the best comes first."""
+
+Normalisation = Literal["minmax", "theoretical"]
+
+
+def reciprocal_rank_fusion(
+    rankings: Mapping[str, Sequence[Hit]], k: int = 60, weights: Mapping[str, float] | None = None
+) -> list[Hit]:
+    """Fuses by rank alone: `score(d) = sum over retrievers r of weight[r] / (k + rank of d in r)`, ranks from 1.
+
+    Cormack, Clarke, Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods",
+    SIGIR 2009; `k=60` is theirs. A key that a list does not hold gets nothing from that list.
+
+    Args:
+        rankings: per retriever its hits, best first; the order counts, the scores are not read.
+        k: how little the first ranks stand out, at least 0.
+        weights: one finite weight, at least 0, for each retriever; all 1 when None.
+
+    Returns:
+        Every key once with its fused score, ordered by (-score, key); the order of the mapping does not matter.
+
+    Raises:
+        InputError: negative `k`, weights that do not fit the retrievers, or a key twice in one list.
+    """
+    if k < 0:
+        raise InputError(f"k must be at least 0, not {k}")
+    weights = _checked_weights(rankings, dict.fromkeys(rankings, 1.0) if weights is None else weights)
+    parts: dict[str, list[float]] = {}
+    for name, hits in rankings.items():
+        _refuse_repeated_keys(name, hits)
+        weight = weights[name]
+        for position, (key, _) in enumerate(hits, k + 1):
+            parts.setdefault(key, []).append(weight / position)
+    return _summed(parts)
+
+
+def weighted_fusion(
+    rankings: Mapping[str, Sequence[Hit]],
+    weights: Mapping[str, float],
+    normalisation: Normalisation = "minmax",
+    minima: Mapping[str, float] | None = None,
+) -> list[Hit]:
+    """Fuses by score: `score(d) = sum over retrievers r of weight[r] * (s_r(d) - low_r) / (high_r - low_r)`.
+
+    `high_r` is the highest score of the list. `low_r` is its lowest with "minmax", and the least score that the
+    retriever can give at all with "theoretical" (0 for BM25, -1 for a cosine): TM2C2 when the weights sum to 1. Bruch,
+    Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023.
+
+    A key that a list does not hold gets nothing from that list, and so does the last of a list under "minmax". Where
+    all scores of a list are equal, "minmax" gives each of them 1. Scores below a theoretical minimum count as it.
+
+    Args:
+        rankings: per retriever its hits, best first, with finite scores.
+        weights: one finite weight, at least 0, for each retriever.
+        normalisation: "minmax" or "theoretical".
+        minima: per retriever the least possible score; needed for "theoretical", not read otherwise.
+
+    Returns:
+        Every key once with its fused score, ordered by (-score, key); the order of the mapping does not matter.
+
+    Raises:
+        InputError: an unknown normalisation, weights or minima that do not fit the retrievers, a score that is not
+            finite, or a key twice in one list.
+    """
+    weights = _checked_weights(rankings, weights)
+    if normalisation == "theoretical":
+        if minima is None or not rankings.keys() <= minima.keys():
+            raise InputError(f"theoretical normalisation needs the least score of each of: {', '.join(rankings)}")
+    elif normalisation == "minmax":
+        minima = None
+    else:
+        raise InputError(f"no normalisation is called {normalisation!r}; there are: minmax, theoretical")
+    parts: dict[str, list[float]] = {}
+    for name, hits in rankings.items():
+        _refuse_repeated_keys(name, hits)
+        normal = _normalised(name, [score for _, score in hits], None if minima is None else minima[name])
+        for (key, _), value in zip(hits, normal, strict=True):
+            parts.setdefault(key, []).append(weights[name] * value)
+    return _summed(parts)
+
+
+def _normalised(name: str, scores: Sequence[float], minimum: float | None) -> list[float]:
+    if not scores:
+        return []
+    if not all(map(isfinite, scores)):
+        raise InputError(f"{name} gave a score that is not finite")
+    low, high = min(scores) if minimum is None else minimum, max(scores)
+    if high <= low:  # nothing to tell the scores apart
+        return [1.0 if minimum is None else 0.0] * len(scores)
+    return [max(0.0, score - low) / (high - low) for score in scores]
+
+
+def _checked_weights(rankings: Mapping[str, Sequence[Hit]], weights: Mapping[str, float]) -> Mapping[str, float]:
+    if weights.keys() != rankings.keys():
+        raise InputError(f"weights are for {sorted(weights)}, but the rankings are of {sorted(rankings)}")
+    if not all(isfinite(weight) and weight >= 0 for weight in weights.values()):
+        raise InputError(f"weights must be finite and at least 0: {dict(weights)}")
+    return weights
+
+
+def _refuse_repeated_keys(name: str, hits: Sequence[Hit]) -> None:
+    if len({key for key, _ in hits}) != len(hits):
+        raise InputError(f"{name} ranks a key twice; a ranking holds each key once")
+
+
+def _summed(parts: Mapping[str, Sequence[float]]) -> list[Hit]:
+    # fsum rounds once, so equal ranks tie exactly whatever the order of the retrievers.
+    fused = [(key, fsum(values)) for key, values in parts.items()]
+    fused.sort(key=lambda hit: (-hit[1], hit[0]))
+    return fused

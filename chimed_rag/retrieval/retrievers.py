@@ -1,0 +1,106 @@
+"""A query becomes ranked chunks: dense, lexical, and both fused; with what each gave kept beside the result.
+
+Not covered: fusion formulas (`fusion`), reranking (`rerank`), turning chunks into evidence (`evidence`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from chimed_rag.config import Retrieval
+from chimed_rag.encoders.base import Encoder, checked
+from chimed_rag.indexing.filters import Filter
+from chimed_rag.indexing.index import Hit, Index
+from chimed_rag.records import RankEntry
+from chimed_rag.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
+from chimed_rag.text import terms
+
+
+class Ranked(NamedTuple):
+    """A chunk in the final order, with the rank and score that each retriever gave it."""
+
+    chunk_id: str
+    document_id: str
+    row: int
+    score: float
+    ranks: dict[str, RankEntry]
+
+
+class Retriever(Protocol):
+    """Finds chunks for several queries at once."""
+
+    name: str
+
+    def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Hit]]:
+        """At most k hits for each query, ordered by (−score, chunk id); k of them whenever k exist."""
+
+
+class DenseRetriever:
+    """Inner product of the query's vector with every stored vector."""
+
+    name = "dense"
+
+    def __init__(self, index: Index, encoder: Encoder) -> None:
+        self._index, self._encoder = index, encoder
+
+    def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Hit]]:
+        """See `Retriever.search`."""
+        spec = self._encoder.spec
+        vectors = checked(self._encoder.encode_queries(queries), len(queries), spec.dimension, spec.name)
+        return self._index.search_dense(vectors, k, filter)
+
+
+class LexicalRetriever:
+    """BM25 over the query's index terms; a term that the query repeats weighs as often."""
+
+    name = "lexical"
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Hit]]:
+        """See `Retriever.search`; only chunks that share a term with the query are found."""
+        counted = [{term: float(n) for term, n in Counter(terms(query)).items()} for query in queries]
+        return self._index.search_lexical(counted, k, filter)
+
+
+class HybridRetriever:
+    """Runs the retrievers that the settings ask for and fuses what they give."""
+
+    def __init__(self, index: Index, encoder: Encoder, settings: Retrieval) -> None:
+        self._settings = settings
+        dense_weight = encoder.fusion_weight if settings.dense_weight is None else settings.dense_weight
+        # An encoder that carries no weight in the fusion is not asked.
+        mode = "lexical" if settings.mode == "hybrid" and dense_weight == 0 else settings.mode
+        self.retrievers: list[Retriever] = []
+        self._weights: dict[str, float] = {}
+        if mode != "lexical":
+            self.retrievers.append(DenseRetriever(index, encoder))
+            self._weights["dense"] = dense_weight
+        if mode != "dense":
+            self.retrievers.append(LexicalRetriever(index))
+            self._weights["lexical"] = 1.0
+
+    def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Ranked]]:
+        """At most k chunks for each query, ordered by (−score, chunk id)."""
+        depth = max(k, self._settings.candidates)
+        lists = {retriever.name: retriever.search(queries, depth, filter) for retriever in self.retrievers}
+        return [self._fused({name: hits[i] for name, hits in lists.items()}, k) for i in range(len(queries))]
+
+    def _fused(self, lists: Mapping[str, list[Hit]], k: int) -> list[Ranked]:
+        rankings = {name: [(hit.chunk_id, hit.score) for hit in hits] for name, hits in lists.items()}
+        if len(rankings) == 1:
+            fused = next(iter(rankings.values()))
+        elif self._settings.fusion == "rrf":
+            fused = reciprocal_rank_fusion(rankings, self._settings.rrf_k, self._weights)
+        else:
+            fused = weighted_fusion(rankings, self._weights)
+        places = {hit.chunk_id: hit for hits in lists.values() for hit in hits}
+        ranks: dict[str, dict[str, RankEntry]] = {key: {} for key, _ in fused[:k]}
+        for name, hits in lists.items():
+            for rank, hit in enumerate(hits, 1):
+                if hit.chunk_id in ranks:
+                    ranks[hit.chunk_id][name] = RankEntry.model_construct(rank=rank, score=hit.score)
+        return [Ranked(key, places[key].document_id, places[key].row, score, ranks[key]) for key, score in fused[:k]]

@@ -1,0 +1,238 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chimed_rag.generation.echo import EchoGenerator
+from chimed_rag.generation.extractive import ExtractiveGenerator
+from chimed_rag.records import Draft, DraftCitation, DraftSentence, Evidence
+from chimed_rag.safety.citations import verify
+from chimed_rag.text import fold
+
+DOCUMENT = "第一章\n成人每次服用甲药300毫克，每日三次。\n页眉 12\n孕妇不宜服用，哺乳期慎用本品。儿童用量请遵医嘱。"
+BEGIN = DOCUMENT.index("成人")
+
+
+def passage(document=DOCUMENT, start=BEGIN, number=1, **fields):
+    return Evidence(
+        number=number,
+        chunk_id="c",
+        document_id="d",
+        text=document[start:],
+        start=start,
+        end=len(document),
+        score=1.0,
+        **fields,
+    )
+
+
+def check(text, *cited, evidence=None, document=DOCUMENT):
+    citations = tuple(c if isinstance(c, DraftCitation) else DraftCitation(number=c) for c in cited)
+    draft = Draft(generator="test", sentences=(DraftSentence(text=text, citations=citations),))
+    (sentence,) = verify(draft, evidence or [passage()], {"d": document}.__getitem__)
+    for citation in sentence.citations:
+        assert document[citation.start : citation.end] == citation.quote
+    assert sentence.verdict == ("supported" if sentence.citations else "unsupported")
+    assert [one.name for one in sentence.checks] == ["passage_exists", "quote_found", "numbers_agree"]
+    return sentence
+
+
+def verdicts(sentence):
+    return [one.verdict for one in sentence.checks]
+
+
+def test_a_literal_sentence_is_supported_and_its_citation_carries_the_source():
+    fields = {
+        "title": "甲药说明书",
+        "headings": ("用法",),
+        "page": 3,
+        "source": "a.pdf",
+        "url": "https://example.org",
+        "date": "2020",
+        "licence": "CC0",
+    }
+    sentence = check("成人每次服用甲药300毫克，每日三次。", 7, evidence=[passage(number=7, **fields)])
+    (citation,) = sentence.citations
+    assert verdicts(sentence) == ["passed", "passed", "passed"]
+    assert (citation.number, citation.document_id, citation.chunk_id) == (7, "d", "c")
+    assert {name: getattr(citation, name) for name in fields} == fields
+    assert citation.start == BEGIN
+
+
+def test_width_case_and_blanks_do_not_matter():
+    assert check("成人每次 服用甲药３００毫克，每日三次。", 1).verdict == "supported"
+
+
+def test_a_place_is_taken_before_it_is_searched():
+    end = len("成人每次服用甲药300毫克，每日三次。")
+    place = DraftCitation(number=1, begin=0, end=end)
+    assert check("成人每次服用甲药300毫克，每日三次。", place).verdict == "supported"
+    assert check("儿童用量请遵医嘱。", place).verdict == "unsupported"
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0, 9999), (-1, 4), (5, 2), (4, 4)])
+def test_a_place_outside_the_passage_is_refused(begin, end):
+    sentence = check("儿童用量请遵医嘱。", DraftCitation(number=1, begin=begin, end=end))
+    assert verdicts(sentence) == ["passed", "failed", "not_applicable"]
+
+
+def test_a_removed_header_gives_two_citations():
+    head, tail = "成人每次服用甲药300毫克，每日三次。", "孕妇不宜服用，哺乳期慎用本品。"
+    low, high = DOCUMENT.index(head), DOCUMENT.index(tail)
+    evidence = Evidence(
+        number=1,
+        chunk_id="c",
+        document_id="d",
+        text=head + tail,
+        start=low,
+        end=high + len(tail),
+        runs=((0, low, len(head)), (len(head), high, len(tail))),
+        score=1.0,
+    )
+    sentence = check(head + tail, 1, evidence=[evidence])
+    assert [citation.quote for citation in sentence.citations] == [head, tail]
+
+
+def test_a_passage_that_was_never_retrieved():
+    sentence = check("成人每次服用甲药300毫克，每日三次。", 99)
+    assert verdicts(sentence) == ["failed", "not_applicable", "not_applicable"]
+    assert "99" in sentence.checks[0].detail
+
+
+def test_an_invented_passage_beside_a_true_one_is_dropped_and_named():
+    sentence = check("儿童用量请遵医嘱。", 99, 1)
+    assert [citation.number for citation in sentence.citations] == [1]
+    assert sentence.checks[0].verdict == "passed" and "99" in sentence.checks[0].detail
+
+
+def test_a_document_that_is_gone():
+    draft = EchoGenerator(["儿童用量请遵医嘱。[1]"]).generate("", [])
+    (sentence,) = verify(draft, [passage()], {}.__getitem__)
+    assert sentence.verdict == "unsupported" and sentence.checks[0].verdict == "failed"
+
+
+def test_a_document_that_changed():
+    assert check("儿童用量请遵医嘱。", 1, document=DOCUMENT[:20]).verdict == "unsupported"
+    assert check("儿童用量请遵医嘱。", 1, document="甲" * len(DOCUMENT)).verdict == "unsupported"
+
+
+@pytest.mark.parametrize("text", ["", "  ", "。。。"])
+def test_a_sentence_that_says_nothing(text):
+    assert check(text, 1).verdict == "unsupported"
+
+
+def test_a_sentence_without_citation():
+    assert verdicts(check("儿童用量请遵医嘱。")) == ["failed", "not_applicable", "not_applicable"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "成人每次服用甲药600毫克，每日三次。",
+        "成人每次服用甲药300毫克，每日两次。",
+        "成人每次服用甲药30毫克，每日三次。",
+    ],
+)
+def test_another_number_fails(text):
+    assert verdicts(check(text, 1)) == ["passed", "passed", "failed"]
+
+
+def test_numbers_are_compared_by_value():
+    document = "该试验共纳入1,000名成年病人，平均剂量为0.50毫克。"
+    sentence = check(
+        "该试验共纳入1000名成年的病人，平均剂量0.5毫克。", 1, evidence=[passage(document, 0)], document=document
+    )
+    assert verdicts(sentence) == ["passed", "passed", "passed"]
+
+
+def test_nearly_the_same_words_are_supported_by_what_stands_there():
+    sentence = check("成年人每次可服用甲药300毫克，每日三次。", 1)
+    assert sentence.verdict == "supported"
+    assert sentence.citations[0].quote.endswith("服用甲药300毫克，每日三次。")
+
+
+@pytest.mark.parametrize(
+    "text", ["孕妇适宜服用，哺乳期慎用本品。", "甲药能治好所有的感冒和发热。", "孕妇宜服用，哺乳期慎用本品。"]
+)
+def test_a_lost_negation_or_invention_is_not(text):
+    assert verdicts(check(text, 1)) == ["passed", "failed", "not_applicable"]
+
+
+def test_one_sentence_for_each_of_the_draft_in_order():
+    draft = EchoGenerator(["儿童用量请遵医嘱。[1]", "", "胡说八道一番话。[1]"]).generate("", [])
+    sentences = verify(draft, [passage()], {"d": DOCUMENT}.__getitem__)
+    assert [sentence.verdict for sentence in sentences] == ["supported", "unsupported", "unsupported"]
+    assert [sentence.text for sentence in sentences] == [sentence.text for sentence in draft.sentences]
+
+
+PIECES = st.sampled_from(
+    [
+        "高血压可以服用降压药。",
+        "每日３次，",
+        "每次 50mg；",
+        "\n",
+        "　",
+        "孕妇禁用",
+        "其",
+        "：",
+        "1.",
+        "Ⅱ型",
+        "İ",
+        "第3页",
+    ]
+)
+PARTS = st.lists(st.tuples(st.lists(PIECES, max_size=8).map("".join), st.booleans()), max_size=6)
+
+
+@st.composite
+def removed_headers(draw):
+    """A document of parts, some of which the passage leaves out."""
+    document, text, runs = "", "", []
+    for part, is_kept in draw(PARTS):
+        if is_kept and part:
+            runs.append((len(text), len(document), len(part)))
+            text += part
+        document += part
+    evidence = Evidence(
+        number=draw(st.integers(1, 9)),
+        chunk_id="c",
+        document_id="d",
+        text=text,
+        start=runs[0][1] if runs else 0,
+        end=runs[-1][1] + runs[-1][2] if runs else 0,
+        runs=tuple(runs),
+        score=0.0,
+    )
+    return document, evidence
+
+
+def squeezed(text):
+    return "".join(fold(text).split())
+
+
+@settings(max_examples=100, deadline=None)
+@given(removed_headers())
+def test_what_the_extractive_generator_quotes_is_always_proved(case):
+    document, evidence = case
+    draft = ExtractiveGenerator(floor=0.0, max_sentences=20).generate("高血压怎么办", [evidence])
+    for sentence in verify(draft, [evidence], {"d": document}.__getitem__):
+        assert sentence.verdict == "supported"
+        assert all(document[c.start : c.end] == c.quote != "" for c in sentence.citations)
+        assert squeezed("".join(c.quote for c in sentence.citations)) == squeezed(sentence.text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    removed_headers(),
+    st.text(max_size=30),
+    st.none() | st.integers(-3, 40),
+    st.none() | st.integers(-3, 40),
+    st.integers(0, 9),
+)
+def test_whatever_a_draft_says_quotes_are_slices(case, text, begin, end, number):
+    document, evidence = case
+    cited = DraftCitation(number=number, begin=begin, end=end)
+    for words in (text, evidence.text[2:20], evidence.text):
+        draft = Draft(generator="test", sentences=(DraftSentence(text=words, citations=(cited,)),))
+        (sentence,) = verify(draft, [evidence], {"d": document}.__getitem__)
+        assert all(document[c.start : c.end] == c.quote for c in sentence.citations)
+        assert bool(sentence.citations) == (sentence.verdict == "supported")

@@ -1,0 +1,186 @@
+"""Red flags: what raises an alarm, and what looks like one but is none."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from chimed_rag.errors import ConfigError
+from chimed_rag.safety.triage import RedFlag, read_red_flags, red_flags, triage
+
+FLAGS = red_flags()
+
+
+def _raised(question: str) -> list[str]:
+    return [notice.rule for notice in triage(question)]
+
+
+def test_there_are_25_rules() -> None:
+    assert len(FLAGS) == 25
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.id)
+class TestRule:
+    def test_each_trigger_raises_it(self, flag: RedFlag) -> None:
+        for sentence in flag.triggers:
+            assert flag.id in _raised(sentence), sentence
+
+    def test_no_near_miss_raises_anything(self, flag: RedFlag) -> None:
+        for sentence in flag.near_misses:
+            assert _raised(sentence) == [], sentence
+
+    def test_it_says_what_to_do_and_whom_to_call(self, flag: RedFlag) -> None:
+        assert "120" in flag.what_to_do
+        assert flag.what_to_do.endswith("。")
+        assert ("12356" in flag.what_to_do) == (flag.id == "self_harm")
+
+
+# Written apart from the rules, which were then mended where they missed one: not a measure of what they find.
+EMERGENCIES = [
+    ("chest_pain", "三年前做过支架，今天胸痛又犯了"),
+    ("chest_pain", "胸痛能吃布洛芬吗"),
+    ("chest_pain", "我没有高血压，但是突然胸痛"),
+    ("chest_pain", "患者胸骨后压榨性疼痛40分钟，伴大汗淋漓"),
+    ("stroke", "爸爸早上醒来半边身子动不了"),
+    ("stroke", "刚才右手突然没劲，筷子都拿不住，说话也不清楚"),
+    ("breathing", "怀孕四个月了，突然喘不上气"),
+    ("breathing", "血氧只有85%，呼吸急促"),
+    ("anaphylaxis", "吃了头孢后全身起风团，喉咙发紧"),
+    ("major_bleeding", "咯血一大碗，怎么办"),
+    ("major_bleeding", "腿被刀砍了，血一直喷"),
+    ("unconscious", "妈妈无缘无故晕过去了"),
+    ("unconscious", "奶奶没吃早饭晕倒了"),
+    ("seizure", "孩子发烧没吃药，抽搐了"),
+    ("self_harm", "我攒了很多安眠药，想一了百了"),
+    ("self_harm", "朋友在群里说要自杀怎么办"),
+    ("poisoning", "吃了野蘑菇，上吐下泻"),
+    ("poisoning", "我吃了一整瓶安眠药"),
+    ("carbon_monoxide", "家里用煤炉取暖，早上起来头疼恶心"),
+    ("battery_magnet", "宝宝吞了纽扣电池"),
+    ("choking", "宝宝被花生米卡住喉咙，说不出话"),
+    ("drowning", "我弟掉到河里，刚救上来"),
+    ("electric_shock", "爸爸被高压电打到了"),
+    ("severe_burn", "宝宝被热汤烫了，后背起了好多水泡"),
+    ("heat_stroke", "军训时晕倒，体温41度，说胡话"),
+    ("ectopic", "月经推迟十天，一侧下腹撕裂样疼痛，阴道流血"),
+    ("pregnancy", "怀孕8个月，宝宝从早上到现在没有胎动"),
+    ("postpartum_bleeding", "剖腹产后一周，大量出血有血块"),
+    ("infant_fever", "我家宝宝才40天，体温38.5"),
+    ("infant_fever", "宝宝两个月，发烧38.6度，能吃布洛芬吗"),
+    ("hypoglycemia", "打了胰岛素没吃饭，现在心慌手抖出冷汗"),
+    ("thunderclap_headache", "突然头痛欲裂，从来没这么痛过"),
+    ("acute_abdomen", "突然上腹部剧痛，肚子硬得像木板"),
+    ("head_injury", "宝宝从沙发摔下来头着地，一直吐"),
+    ("bites", "被流浪猫抓破了，流血"),
+]
+
+CALM = [
+    "孕妇感冒发烧能吃布洛芬吗？",
+    "什么是心肌梗死",
+    "脑卒中的危险因素有哪些",
+    "华法林会引起出血吗",
+    "没有发热、咳嗽、胸痛和呼吸困难",
+    "否认恶心、呕吐、腹痛、黑便、呕血",
+    "我外婆二十年前脑出血，去世了，会遗传吗",
+    "十年前中风过，现在一切正常，能坐飞机吗",
+    "糖化血红蛋白多少正常",
+    "附子为什么要先煎",
+    "孩子发烧几度用退热药",
+    "两岁宝宝发烧38.5度",
+    "怀孕四个月，什么时候有胎动",
+    "月经量多有血块",
+    "安眠药能长期吃吗",
+    "每天吃一盒酸奶好吗",
+    "猫咪抓沙发怎么办",
+    "心肺复苏按压频率是多少",
+    "",
+    "  \n\t ",
+    "。。。？？",
+]
+
+
+@pytest.mark.parametrize(("rule", "question"), EMERGENCIES)
+def test_emergencies_in_other_words_are_raised(rule: str, question: str) -> None:
+    assert rule in _raised(question)
+
+
+@pytest.mark.parametrize("question", CALM)
+def test_everyday_questions_stay_calm(question: str) -> None:
+    assert _raised(question) == []
+
+
+def test_negation_reaches_through_a_list_but_not_past_a_turn() -> None:
+    assert _raised("没有胸痛、呼吸困难和昏迷") == []
+    assert _raised("没有发烧，但是突然呼吸困难") == ["breathing"]
+    assert _raised("有没有可能是心梗？胸痛得厉害") == ["chest_pain"]
+
+
+def test_history_is_excused_unless_it_happens_now() -> None:
+    assert _raised("五年前昏迷过") == []
+    assert _raised("五年前昏迷过，刚才又昏迷了") == ["unconscious"]
+
+
+def test_a_wish_to_die_is_never_history() -> None:
+    assert _raised("以前自杀过") == ["self_harm"]
+
+
+def test_spaces_and_full_width_characters_change_nothing() -> None:
+    assert _raised("宝宝 两个月 发烧 ３８．５ 度") == _raised("宝宝两个月发烧38.5度") == ["infant_fever"]
+
+
+def test_the_notice_names_its_rule_and_repeats_are_given_once() -> None:
+    (notice,) = triage("我想死，真的想死。")
+    assert (notice.kind, notice.rule) == ("emergency", "self_harm")
+    assert "12356" in notice.text
+
+
+def test_rules_keep_their_order_and_threads_agree() -> None:
+    question = "爸爸突然胸痛，喘不上气，昏迷了"
+    order = [flag.id for flag in FLAGS]
+    alone = _raised(question)
+    assert alone == sorted(alone, key=order.index) == ["chest_pain", "breathing", "unconscious"]
+    with ThreadPoolExecutor(8) as pool:
+        assert all(found == alone for found in pool.map(_raised, [question] * 64))
+
+
+def test_a_question_takes_less_than_a_millisecond() -> None:
+    question = "我妈今年六十岁，有高血压，这两天感冒咳嗽，没有发烧，请问吃什么药比较好？"
+    best = min(_timed(question) for _ in range(50))
+    assert best < 1e-3
+
+
+def test_the_end_of_a_very_long_question_is_still_read_in_bounded_time() -> None:
+    question = "我平时身体很好，没有什么不舒服。" * 20_000 + "刚才突然胸痛得厉害"
+    assert _raised(question) == ["chest_pain"]
+    assert _timed("没有" * 500_000) < 0.5
+
+
+def _timed(question: str) -> float:
+    begin = time.perf_counter()
+    triage(question)
+    return time.perf_counter() - begin
+
+
+@pytest.mark.parametrize(
+    "source", ["rules: [", "[]", "words: {}\nshared: {}\nrules: []", "words: {a: <b>}\nshared: {}\nrules: []"]
+)
+def test_rules_that_cannot_be_read_are_a_configuration_error(source: str) -> None:
+    with pytest.raises(ConfigError, match="red flags cannot be read"):
+        read_red_flags(source)
+
+
+@pytest.mark.real_data
+def test_few_everyday_questions_are_raised(shared_data: Path) -> None:
+    """Under 3 % of real patient questions raise anything.
+
+    When written 55 of 2,984 did; read by hand, 29 were emergencies or urgent, 4 more were so but already in hospital.
+    """
+    queries = shared_data / "eval/huatuo_retrieval_dev/queries.jsonl.gz"
+    with gzip.open(queries, "rt", encoding="utf-8") as lines:
+        questions = [json.loads(line)["text"] for line in lines]
+    assert sum(bool(triage(question)) for question in questions) < 0.03 * len(questions)
