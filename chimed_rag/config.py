@@ -86,6 +86,21 @@ class Config(_Settings):
     audience: Literal["patient", "doctor"] = "patient"
 
 
+class Chunking(_Settings):
+    """How a document is cut (`corpus.chunker`).
+
+    Args:
+        max_chars: the size to stay within; only a 【…】 section (up to half as much again) and a single number, dose
+            or test value that is longer exceed it.
+        min_chars: sections shorter than this share a chunk with such neighbours under the same parent heading.
+        overlap_sentences: how many sentences each chunk repeats from the one before it in the same section.
+    """
+
+    max_chars: int = Field(default=400, ge=20)
+    min_chars: int = Field(default=80, ge=0)
+    overlap_sentences: int = Field(default=0, ge=0)
+
+
 class Recipe(_Settings):
     """What an index is built from and how; the options of `MedQA.build` under the same names.
 
@@ -95,6 +110,6 @@ class Recipe(_Settings):
     sources: list[str] = Field(min_length=1)
     encoder: str = "hashing"
     storage: Literal["fp32", "fp16", "int8"] = "int8"
-    chunking: dict[str, JsonValue] = Field(default_factory=dict)
+    chunking: Chunking = Chunking()
     fields: dict[str, JsonValue] = Field(default_factory=dict)
     metadata: dict[str, JsonValue] = Field(default_factory=dict)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from chimed_rag import registry
-from chimed_rag.config import Config, EvidenceBudget
+from chimed_rag.config import Chunking, Config, EvidenceBudget
 from chimed_rag.errors import InputError
 from chimed_rag.indexing.index import Index
 from chimed_rag.indexing.manifest import write_manifest
@@ -38,7 +38,6 @@ from chimed_rag.records import (
 from chimed_rag.text import terms
 
 if TYPE_CHECKING:
-    from chimed_rag.corpus.chunker import Chunking
     from chimed_rag.corpus.sources import FieldMap
     from chimed_rag.encoders.base import Encoder
     from chimed_rag.generation.base import Generator
@@ -143,7 +142,6 @@ class MedQA:
         Raises:
             CorpusError: a source cannot be read; InputError, IndexError_ and its family: see `errors`.
         """
-        from chimed_rag.corpus.chunker import Chunking
         from chimed_rag.encoders.base import load_encoder
         from chimed_rag.indexing.writer import build
 
@@ -366,7 +364,7 @@ class MedQA:
         ]
         weight = view.index.lexical.inverse_document_frequency
         began = perf_counter()
-        abstention = judge(query.text, found, term_weight=weight)
+        abstention = judge(query.text, found, term_weight=weight, emergency=bool(flags))
         steps.append(
             TraceEntry(
                 step="abstention", milliseconds=_since(began), detail={"reason": abstention and abstention.reason}

@@ -221,6 +221,15 @@ class Answer(Record):
     generator: str = ""
     trace: tuple[TraceEntry, ...] = ()
 
+    def __repr__(self) -> str:
+        state = f"abstention={self.abstention.reason!r}" if self.abstention else f"{len(self.citations)} citations"
+        return f"Answer({self.text!r}, {state}, notices={[notice.kind for notice in self.notices]})"
+
+    def __str__(self) -> str:
+        from chimed_rag.rendering import answer_text
+
+        return answer_text(self)
+
     def _repr_html_(self) -> str:
         from chimed_rag.rendering import answer_html
 

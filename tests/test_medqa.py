@@ -57,6 +57,14 @@ def test_an_emergency_is_told_first(qa):
     assert qa.ask("突然剧烈胸痛大汗怎么办").notices[0].kind == "emergency"
 
 
+def test_a_red_flag_is_in_scope_whatever_its_words():
+    with MedQA() as starter:
+        answer = starter.ask("奶奶突然口角歪斜、说话不清，怎么办？")
+        assert answer.notices[0].kind == "emergency"
+        assert answer.abstention is None
+        assert "stroke-recognition.md" in {item.document_id for item in answer.evidence}
+
+
 @pytest.mark.parametrize(
     ("question", "message"),
     [

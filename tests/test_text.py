@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chimed_rag.text import canonical_unit, fold, half_width, protected_spans, quantities, sentence_spans, terms
+from chimed_rag.quantities import canonical_unit, protected_spans, quantities
+from chimed_rag.text import fold, half_width, sentence_spans, terms
 
 FEW = settings(max_examples=100, deadline=None)
 MEDICAL = st.text(

@@ -11,35 +11,18 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from chimed_rag.config import Chunking
 from chimed_rag.corpus.cleaner import CleanView, clean
+from chimed_rag.quantities import protected_spans
 from chimed_rag.records import Chunk, Document
-from chimed_rag.text import protected_spans, sentence_spans
-
-
-class Chunking(BaseModel):
-    """How a document is cut.
-
-    Args:
-        max_chars: the size to stay within; only a 【…】 section (up to half as much again) and a single number, dose
-            or test value that is longer exceed it.
-        min_chars: sections shorter than this share a chunk with such neighbours under the same parent heading.
-        overlap_sentences: how many sentences each chunk repeats from the one before it in the same section.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_chars: int = Field(default=400, ge=20)
-    min_chars: int = Field(default=80, ge=0)
-    overlap_sentences: int = Field(default=0, ge=0)
+from chimed_rag.text import sentence_spans
 
 
 def chunk(document: Document, chunking: Chunking = Chunking()) -> list[Chunk]:  # noqa: B008 - frozen
     """The chunks of a document, in order, with ids "DOCUMENT#0000", ...; none where it holds nothing but blanks.
 
     Without overlap every non-blank character of the clean view is in exactly one chunk. No chunk begins or ends
-    inside a protected span (`text.protected_spans`), nor inside a sentence of up to `max_chars` characters.
+    inside a protected span (`quantities.protected_spans`), nor inside a sentence of up to `max_chars` characters.
     """
     view = clean(document.text, document.pages)
     spans = (

@@ -164,8 +164,8 @@ class _Seen:
         if name == "record":
             name, line = f"record {line}", None
         advice = (
-            'give each its own id; fields={"id": ""} numbers rows by file and line, and the files of a folder are named '
-            "by their paths in it when the folder is loaded"
+            'give each its own id; fields={"id": ""} numbers rows by file and line, and files are named by their paths '
+            "in a folder when the folder is loaded"
         )
         message = f"id {document.id!r} is also that of {where}, which has another text, title or metadata; {advice}"
         return DuplicateError(message, path=name, line=line)

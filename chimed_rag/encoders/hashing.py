@@ -65,7 +65,7 @@ class HashingEncoder:
         InputError: `dimension` is not positive.
     """
 
-    fusion_weight = 0.2
+    fusion_weight = 0.4
 
     def __init__(self, dimension: int = 512) -> None:
         if dimension < 1:

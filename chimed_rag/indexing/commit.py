@@ -12,8 +12,10 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from math import ceil, log2, sqrt
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimed_rag import __version__
-from chimed_rag.corpus.chunker import Chunking, chunk
+from chimed_rag.config import Chunking
+from chimed_rag.corpus.chunker import chunk
 from chimed_rag.encoders.base import Encoder, EncoderSpec, checked
-from chimed_rag.errors import ChiMedError, IndexError_, InputError
+from chimed_rag.errors import ChiMedError, IndexDamagedError, IndexError_, InputError
 from chimed_rag.indexing.lexical import LexicalWriter, index_text
 from chimed_rag.indexing.manifest import (
     FORMAT_VERSION,
@@ -35,6 +38,8 @@ from chimed_rag.indexing.manifest import (
     VectorFormat,
     describe_files,
     fsync_folder,
+    read_manifest,
+    sha256_file,
     write_manifest,
 )
 from chimed_rag.indexing.segment import Segment, SegmentWriter, merge, quantise
@@ -102,13 +107,22 @@ class Commit:
         self.lexical_name = f"lexical/{self.generation:08d}"
         shutil.rmtree(folder / self.lexical_name, ignore_errors=True)
         self.linked = base.lexical if base and keep and not derive else None
-        self.lexical = LexicalWriter(folder / self.lexical_name, folder / self.linked if self.linked else None)
+        try:
+            self.lexical = LexicalWriter(folder / self.lexical_name, folder / self.linked if self.linked else None)
+        except BaseException:
+            if self.store is not None:
+                self.store.close()
+            raise
 
     def discard(self) -> None:
         """Leaves the index as it was; finished segments stay for a later attempt, until the next commit."""
-        self.lexical.discard()
         if self.store is not None:
             self.store.close()
+        # Interrupted between the commit and its return, the generation stands: its files are not ours to remove.
+        with suppress(ChiMedError, OSError):
+            if read_manifest(self.folder).lexical == self.lexical_name:
+                return
+        self.lexical.discard()
 
     def remove(self, number: int, count: int) -> None:
         """Deletes a living document of the current generation."""
@@ -116,15 +130,16 @@ class Commit:
         document = self.store.by_number(number)
         self.tombstones[number] = count
         self.lexical.delete([number])
-        self.counts.update(documents=-1, chunks=-count, deleted_chunks=count)
+        self.counts.update(documents=-1, chunks=-count)
         self._account(document, -1)
 
     def insert(self, document: Document) -> bool:
-        """Chunks a document and queues it; False when it holds no text."""
-        try:
-            document.text.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(f"document {document.id!r}: character {error.start} cannot be stored as UTF-8") from None
+        """Chunks a document and queues it; False when it holds no text.
+
+        Raises:
+            InputError: a part of it cannot be stored as UTF-8.
+        """
+        _require_storable(document)
         chunks = _with_section(document, chunk(document, self.chunking))
         if not chunks:
             return False
@@ -172,8 +187,9 @@ class Commit:
         parts = [FORMAT_VERSION, spec and spec.fingerprint, self.storage, self.chunking.model_dump_json()]
         digest = hashlib.sha256(json.dumps(parts).encode())
         for number, document, chunks in self.pending:
-            identity = [number, len(chunks), document.id, document.content_hash, document.source]
-            digest.update(json.dumps(identity).encode())
+            identity = [number, document.id, document.content_hash, document.source, document.pages]
+            # The chunks as they are, since a later version may cut the same document in another way.
+            digest.update(json.dumps([identity, [[c.text, c.start, c.headings] for c in chunks]]).encode())
         if last:
             digest.update(json.dumps([self.generation, sorted(self.tombstones)]).encode())
         return digest.hexdigest()[:16]
@@ -211,11 +227,11 @@ class Commit:
         parts = []
         for begin in range(0, len(texts), _ENCODE_ROWS):
             batch = texts[begin : begin + _ENCODE_ROWS]
-            vectors = checked(self.encoder.encode_documents(batch), len(batch), spec.dimension, spec.name)
+            with from_caller():
+                vectors = checked(self.encoder.encode_documents(batch), len(batch), spec.dimension, spec.name)
             if self.form is None:
-                # The first vectors of an index fix the range of its int8 codes; a tenth is added for later ones.
-                scale = float(np.abs(vectors).max()) * 1.1 if self.storage == "int8" else 1.0
-                self.form = VectorFormat(storage=self.storage, dimension=spec.dimension, scale=scale or 1.0)
+                scale = _code_range(vectors) if self.storage == "int8" else 1.0
+                self.form = VectorFormat(storage=self.storage, dimension=spec.dimension, scale=scale)
             parts.append(quantise(vectors, self.form))
             self._report(len(batch))
         return np.concatenate(parts)
@@ -239,6 +255,8 @@ class Commit:
             self.entries[begin:] = [self._merged(self.entries[begin:])]
 
     def _merged(self, entries: Sequence[SegmentEntry], *, keep_tombstones: bool = True) -> SegmentEntry:
+        # What is copied gets a new hash, so damage would become the truth here: look at the old one first.
+        self._require_whole(f"segments/{e.name}.{suffix}" for e in entries for suffix in ("sqlite", "vectors"))
         segments = [Segment(self.segments_folder, entry.name) for entry in entries]
         try:
             first_row = min((int(s.rows[0]) for s in segments if len(s.rows)), default=self.next_row)
@@ -249,6 +267,12 @@ class Commit:
             for segment in segments:
                 segment.close()
         return SegmentEntry(name=name, rows=rows)
+
+    def _require_whole(self, names: Iterable[str]) -> None:
+        files = self.base.files if self.base else {}
+        for name in names:
+            if name in files and sha256_file(self.folder / name) != files[name].sha256:
+                raise IndexDamagedError(f"{self.folder}: {name}: damaged; run: chimed inspect {self.folder} --repair")
 
     def _dead(self) -> set[int]:
         return (self.store.dead if self.store else set()) | set(self.tombstones)
@@ -264,22 +288,24 @@ class Commit:
         # No tombstone survives: every dead document is dropped here.
         merged = [self._merged(group, keep_tombstones=False) for group in groups if group]
         self.entries = [entry for entry in merged if entry.rows]
-        self.counts["deleted_chunks"] = 0
         self.derive_lexical()
         return self.write()
 
     def derive_lexical(self) -> None:
         """Fills an empty lexical index from the segments."""
-        done = 0
+        done, dead = 0, self._dead()
         for entry in self.entries:
             segment = Segment(self.segments_folder, entry.name)
-            for number, count, document in segment.documents():
-                if number not in self._dead():
+            try:
+                for number, count, document in segment.documents():
+                    if number in dead:
+                        continue
                     self.lexical.add(number, document, segment.chunks(document, number, count))
                     done += count
                     if self.progress is not None and done % 1000 < count:
                         self.progress("compact", done)
-            segment.close()
+            finally:
+                segment.close()
 
     def _encoder_spec(self) -> EncoderSpec:
         if self.encoder is not None:
@@ -293,10 +319,15 @@ class Commit:
         for entry in self.entries:
             names += [f"segments/{entry.name}.sqlite", f"segments/{entry.name}.vectors"]
         known = dict(self.base.files) if self.base else {}
+        if self.linked:
+            # tantivy merged those that are gone: were they damaged, the merged one would be too, under a new hash.
+            gone = {name for name in known if name.startswith(self.linked + "/") and not name.endswith(".json")}
+            self._require_whole(gone - {self.linked + name[len(self.lexical_name) :] for name in names})
         if self.linked:  # hard links hold the same bytes, but for the two meta files, which are replaced
             for name, file in list(known.items()):
                 if name.startswith(self.linked + "/") and not name.endswith(".json"):
                     known[self.lexical_name + name[len(self.linked) :]] = file
+        self.counts["deleted_chunks"] = sum(entry.rows for entry in self.entries) - self.counts["chunks"]
         manifest = Manifest(
             generation=self.generation,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -318,8 +349,45 @@ class Commit:
         write_manifest(self.folder, manifest)
         if self.store is not None:
             self.store.close()
-        _sweep(self.folder, manifest, self.base)
+        sweep(self.folder, manifest, self.base)
         return manifest
+
+
+@contextmanager
+def from_caller() -> Iterator[None]:
+    """Marks errors of the caller's documents and encoder, lest they be told as those of the index folder."""
+    try:
+        yield
+    except Exception as error:
+        error.__dict__["from_caller"] = True
+        raise
+
+
+def _require_storable(document: Document) -> None:
+    parts = {
+        "id": document.id, "text": document.text, "title": document.title, "source": document.source,
+        "url": document.url, "date": document.date, "licence": document.licence,
+        "metadata": json.dumps(document.metadata, ensure_ascii=False),
+    }  # fmt: skip
+    for name, part in parts.items():
+        try:
+            part.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"document {document.id!r}: character {error.start} of its {name} cannot be stored as UTF-8"
+            ) from None
+
+
+def _code_range(vectors: NDArray[np.float32]) -> float:
+    """The largest magnitude that the int8 codes of an index can express, from its first vectors.
+
+    A power of two that leaves room for 8 standard deviations of a random unit vector, or for what was seen where that
+    is more: the first documents of an index, whichever they are, hardly ever change it, so neither do later scores
+    depend on them nor are later vectors clipped.
+    """
+    typical = min(1.0, 8 / sqrt(vectors.shape[1]))
+    largest = max(typical, float(np.abs(vectors).max(initial=0.0)) * (1 - 1e-6))
+    return float(2.0 ** ceil(log2(largest)))
 
 
 def _with_section(document: Document, chunks: list[Chunk]) -> list[Chunk]:
@@ -332,7 +400,7 @@ def _with_section(document: Document, chunks: list[Chunk]) -> list[Chunk]:
     ]
 
 
-def _sweep(folder: Path, manifest: Manifest, previous: Manifest | None) -> None:
+def sweep(folder: Path, manifest: Manifest, previous: Manifest | None) -> None:
     """Removes our files that neither this generation nor the one before names (readers may just be opening that)."""
     keep: dict[str, FileEntry] = {**(previous.files if previous else {}), **manifest.files}
     for path in [*(folder / "segments").glob("*"), *(folder / "lexical").glob("*")]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chimed_rag.errors import IndexDamagedError, IndexMissingError
+from chimed_rag.errors import IndexDamagedError, IndexMissingError, InputError
 from chimed_rag.indexing.dense import DenseIndex
 from chimed_rag.indexing.filters import Filter, parse
 from chimed_rag.indexing.lexical import LexicalIndex
@@ -50,8 +50,12 @@ class Index:
     def __init__(self, folder: Path, manifest: Manifest, device: str = "cpu") -> None:
         self.folder, self.manifest = folder, manifest
         self.store = Store(folder, manifest)
-        self.lexical = LexicalIndex(folder / manifest.lexical)
-        self.dense = DenseIndex([s.codes for s in self.store.segments], manifest.vectors, device)
+        try:
+            self.lexical = LexicalIndex(folder / manifest.lexical)
+            self.dense = DenseIndex([s.codes for s in self.store.segments], manifest.vectors, device)
+        except BaseException:
+            self.store.close()
+            raise
         self._alive = None if self.store.alive.all() else self.store.alive
         self._conditions: OrderedDict[str, _Condition] = OrderedDict()
         self._lock = Lock()
@@ -108,7 +112,19 @@ class Index:
         k: int,
         filter: Filter | None = None,
     ) -> list[list[Hit]]:
-        """The k chunks with the largest inner product for each query vector, ordered by (−score, chunk id)."""
+        """The k chunks with the largest inner product for each query vector, ordered by (−score, chunk id).
+
+        Raises:
+            InputError: a vector holds NaN or infinity, or has another dimension than the index.
+        """
+        if k <= 0:
+            return [[] for _ in vectors]
+        if vectors.ndim != 2 or vectors.shape[1] != self.manifest.vectors.dimension:
+            raise InputError(
+                f"query vectors of shape {vectors.shape}; the index holds vectors of {self.manifest.vectors.dimension}"
+            )
+        if not np.isfinite(vectors).all():
+            raise InputError("a query vector holds NaN or infinity")
         condition = self._condition(filter)
         allowed = self._alive if condition is None else condition.mask
         most = len(self.store.rows) if allowed is None else int(np.count_nonzero(allowed))
@@ -133,13 +149,17 @@ class Index:
     ) -> list[list[Hit]]:
         """The k chunks with the highest BM25 for each query (term to weight), ordered by (−score, chunk id)."""
         condition = self._condition(filter)
+        if k <= 0:
+            return [[] for _ in queries]
         return self._settle([self._lexical_rows(query, k, condition) for query in queries], k)
 
     def _lexical_rows(self, query: dict[str, float], k: int, condition: _Condition | None) -> list[tuple[float, int]]:
         compiled = condition.lexical if condition is not None else None
         allowed = self._alive if condition is None else condition.mask
+        most = len(self.store.rows) + 1  # one more than there are, so that asking for it finds the end
         n = k + 8 if condition is None or compiled is not None else 4 * k
         while True:
+            n = min(n, most)
             hits = self.lexical.search(query, n, compiled)
             exhausted = len(hits) < n
             if allowed is not None and hits:

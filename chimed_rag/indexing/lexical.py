@@ -7,11 +7,15 @@ Not covered: synonyms and field weights. Statistics count deleted rows until tan
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
 _MOST_VALUES = 1024
 """A condition that more values satisfy is applied to the hits instead of being sent to tantivy."""
+_LONGEST_FACET = 1000
 
 
 def index_text(document: Document, chunk: Chunk) -> str:
@@ -50,7 +55,31 @@ def _schema() -> tantivy.Schema:
 def _facet(key: str, value: Scalar) -> str:
     # json keeps 2020 and "2020" apart; whole floats equal integers, as they do in the store.
     plain = int(value) if isinstance(value, float) and value.is_integer() else value
-    return f"{key}\0{json.dumps(plain, ensure_ascii=False)}"
+    facet = f"{key}\0{json.dumps(plain, ensure_ascii=False)}"
+    # tantivy drops terms beyond 64 kB without a word; a hash stands for long ones.
+    return facet if len(facet) <= _LONGEST_FACET else f"\0{hashlib.sha256(facet.encode()).hexdigest()}"
+
+
+@contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    """Tells tantivy's errors apart: the system's become OSError with their number, all others mean damaged files."""
+    try:
+        yield
+    except BaseException as error:
+        text = str(error)
+        # A panic in tantivy (a file that is not what it wrote) comes as a BaseException that no module exports.
+        if not isinstance(error, ValueError | OSError) and type(error).__name__ != "PanicException":
+            raise
+        if number := re.search(r"os error (\d+)", text):
+            raise OSError(int(number[1]), text) from None
+        if isinstance(error, OSError):
+            raise
+        if "index writer was killed" in text:
+            # Its thread keeps the reason for itself; most often it found no room for a file.
+            raise OSError(errno.ENOSPC if shutil.disk_usage(folder).free < 1_000_000 else errno.EIO, text) from None
+        raise IndexDamagedError(
+            f"{folder}: {text.splitlines()[0][:300]}; run: chimed inspect {folder.parent.parent} --repair"
+        ) from None
 
 
 class LexicalWriter:
@@ -71,9 +100,10 @@ class LexicalWriter:
                 if not file.name.endswith(".lock"):
                     _link(file, folder / file.name)
             self._schema = _schema()
-            self._index = tantivy.Index(self._schema, path=str(folder))
-            # One thread keeps segments, and so scores and ties, the same from run to run.
-            self._writer: tantivy.IndexWriter | None = self._index.writer(heap_size=96_000_000, num_threads=1)
+            with _translated(folder):
+                self._index = tantivy.Index(self._schema, path=str(folder))
+                # One thread keeps segments, and so scores and ties, the same from run to run.
+                self._writer: tantivy.IndexWriter | None = self._index.writer(heap_size=96_000_000, num_threads=1)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -89,21 +119,24 @@ class LexicalWriter:
             entry.add_unsigned("number", number)
             for facet in facets:
                 entry.add_text("facets", facet)
-            self._writer.add_document(entry)
+            with _translated(self.folder):
+                self._writer.add_document(entry)
 
     def delete(self, numbers: Iterable[int]) -> None:
         """Deletes documents by number."""
         assert self._writer is not None
-        for number in numbers:
-            # Not delete_documents_by_term: it makes a signed term of an int, which no unsigned field holds.
-            query = self._tantivy.Query.term_query(self._schema, "number", number)
-            self._writer.delete_documents_by_query(query)
+        with _translated(self.folder):
+            for number in numbers:
+                # Not delete_documents_by_term: it makes a signed term of an int, which no unsigned field holds.
+                query = self._tantivy.Query.term_query(self._schema, "number", number)
+                self._writer.delete_documents_by_query(query)
 
     def commit(self) -> list[str]:
         """Makes the folder complete and durable; returns its file names."""
         assert self._writer is not None
-        self._writer.commit()
-        self._writer.wait_merging_threads()
+        with _translated(self.folder):
+            self._writer.commit()
+            self._writer.wait_merging_threads()
         self._writer = None
         names = []
         for file in sorted(self.folder.iterdir()):
@@ -138,7 +171,7 @@ class LexicalIndex:
     def __init__(self, folder: Path) -> None:
         import tantivy
 
-        self._tantivy = tantivy
+        self._folder, self._tantivy = folder, tantivy
         # tantivy wants to create a lock file where it opens an index. A view of links in a temporary folder lets a
         # read-only index be served and leaves nothing behind: the files stay mapped after the view is gone.
         view = tempfile.mkdtemp(prefix="chimed-")
@@ -149,9 +182,10 @@ class LexicalIndex:
                     target.symlink_to(file.absolute())
                 except OSError:
                     shutil.copyfile(file, target)
-            self._index = tantivy.Index.open(view)
-            self._searcher = self._index.searcher()
-        except (ValueError, OSError) as error:
+            with _translated(folder):
+                self._index = tantivy.Index.open(view)
+                self._searcher = self._index.searcher()
+        except OSError as error:
             raise IndexDamagedError(f"{folder}: {error}; run: chimed inspect {folder.parent.parent}") from None
         finally:
             shutil.rmtree(view, ignore_errors=True)
@@ -174,8 +208,9 @@ class LexicalIndex:
             query = query_of.boolean_query(
                 [(occur.Must, query), (occur.Must, query_of.const_score_query(condition, 0.0))]
             )
-        hits = self._searcher.search(query, k, count=False).hits
-        rows = self._searcher.fast_field_values("row", [address for _, address in hits])
+        with _translated(self._folder):
+            hits = self._searcher.search(query, k, count=False).hits
+            rows = self._searcher.fast_field_values("row", [address for _, address in hits])
         return [(score, int(row)) for (score, _), row in zip(hits, rows, strict=True) if row is not None]
 
     def compile_filter(self, node: Node, store: Store) -> Any | None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from chimed_rag.corpus.chunker import Chunking
+from chimed_rag.config import Chunking
 from chimed_rag.encoders.base import EncoderSpec
 from chimed_rag.errors import IndexDamagedError, IndexMismatchError, IndexMissingError
 

@@ -11,14 +11,15 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from chimed_rag.corpus.chunker import Chunking
+from chimed_rag.config import Chunking
 from chimed_rag.encoders.base import Encoder, require_same
 from chimed_rag.errors import (
+    ChiMedError,
     DuplicateError,
     IndexDamagedError,
     IndexError_,
@@ -27,7 +28,7 @@ from chimed_rag.errors import (
     IndexMissingError,
     InputError,
 )
-from chimed_rag.indexing.commit import Commit, Progress
+from chimed_rag.indexing.commit import Commit, Progress, from_caller, sweep
 from chimed_rag.indexing.filters import Filter, parse
 from chimed_rag.indexing.lock import exclusive
 from chimed_rag.indexing.manifest import NAME, Manifest, Storage, damaged_files, read_manifest
@@ -35,6 +36,7 @@ from chimed_rag.records import Document
 
 log = logging.getLogger(__name__)
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _OWN = {"segments", "lexical", "quarantine", "encoder", NAME, NAME + ".tmp", ".lock"}
 
 
@@ -60,18 +62,30 @@ def _guarded(folder: Path, *, create: bool = False) -> Iterator[None]:
             )
         with exclusive(folder):
             yield
-    except (OSError, sqlite3.Error, ValueError) as error:
+    except (OSError, sqlite3.Error) as error:
+        if error.__dict__.get("from_caller"):
+            raise
         number = error.errno if isinstance(error, OSError) else None
         text = str(error)
-        if number == errno.ENOSPC or "disk is full" in text or "No space left" in text or "os error 28" in text:
+        if number in _FULL or "disk is full" in text:
+            _make_room(folder)
             message = (
                 f"{folder}: the disk is full; the index is as it was; free some space and run the same command again"
             )
             raise IndexError_(message) from error
-        if number in (errno.EROFS, errno.EACCES, errno.EPERM) or "ermission denied" in text or "ead-only" in text:
+        if number in (errno.EROFS, errno.EACCES, errno.EPERM) or "readonly" in text:
             message = f"{folder}: cannot be written ({text}); copy the index to a folder of your own and write there"
             raise IndexLockedError(message) from error
-        raise
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise InputError(f"{folder}: an index is a folder, this is a file; choose another name") from error
+        raise IndexError_(f"{folder}: cannot be written ({text}); the index is as it was") from error
+
+
+def _make_room(folder: Path) -> None:
+    """Gives back what an unfinished call took of a full disk; it would only have spared some encoding."""
+    with suppress(ChiMedError, OSError), exclusive(folder, wait=0):
+        current = read_manifest(folder)
+        sweep(folder, current, current)
 
 
 def _current(folder: Path, encoder: Encoder | None) -> Manifest:
@@ -83,10 +97,21 @@ def _current(folder: Path, encoder: Encoder | None) -> Manifest:
     return manifest
 
 
+def _told_apart(documents: Iterable[Document]) -> Iterator[Document]:
+    with from_caller():
+        iterator = iter(documents)
+    while True:
+        with from_caller():
+            document = next(iterator, None)
+        if document is None:
+            return
+        yield document
+
+
 def _insert_all(commit: Commit, documents: Iterable[Document], mode: Literal["add", "upsert"]) -> Changes:
     seen: dict[str, str] = {}
     tally: Counter[str] = Counter()
-    for document in documents:
+    for document in _told_apart(documents):
         known = seen.get(document.id)
         if known is not None:
             if known != document.content_hash:
@@ -134,10 +159,11 @@ def build(
         IndexLockedError: another process is writing there, or the folder is read-only.
         IndexError_: nothing to index, or the disk is full.
     """
+    # Before the lock, which would leave its own file among them.
+    if folder.is_dir() and (foreign := sorted(path.name for path in folder.iterdir() if path.name not in _OWN)):
+        raise InputError(f"{folder}: holds other files ({foreign[0]}, ...); choose a new or empty folder")
     with _guarded(folder, create=True):
         base = None
-        if foreign := sorted(path.name for path in folder.iterdir() if path.name not in _OWN):
-            raise InputError(f"{folder}: holds other files ({foreign[0]}, ...); choose a new or empty folder")
         if (folder / NAME).exists():
             if not overwrite:
                 raise InputError(
@@ -146,8 +172,10 @@ def build(
                 )
             try:
                 base = read_manifest(folder)
+                if damaged_files(folder, base, hashes=True):
+                    _set_aside(folder, base)
             except (IndexDamagedError, IndexMismatchError):
-                _set_aside(folder)
+                _set_aside(folder, None)
         commit = Commit(folder, base, encoder, chunking or Chunking(), storage, keep=False, progress=progress)
         try:
             changes = _insert_all(commit, documents, "add")
@@ -159,15 +187,31 @@ def build(
             raise
 
 
-def _set_aside(folder: Path) -> None:
-    """Moves what lies in a damaged index into its quarantine folder; nothing is deleted."""
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
-    quarantine = folder / "quarantine" / stamp
-    quarantine.mkdir(parents=True)
-    for name in ("segments", "lexical", NAME):
-        if (folder / name).exists():
-            (folder / name).rename(quarantine / name)
+def _set_aside(folder: Path, current: Manifest | None) -> None:
+    """Keeps a damaged index in its quarantine folder; nothing is deleted.
+
+    One whose manifest can still be read is copied and stays in place until the new one is committed; else everything
+    is moved, since none of it may be taken up again.
+    """
+    quarantine = _quarantine(folder)
+    if current is not None:
+        for name in [NAME, *current.files]:
+            if (folder / name).exists():
+                (quarantine / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(folder / name, quarantine / name)
+    else:
+        for name in ("segments", "lexical", NAME):
+            if (folder / name).exists():
+                (folder / name).rename(quarantine / name)
     log.warning("the damaged index was set aside in %s", quarantine)
+
+
+def _quarantine(folder: Path) -> Path:
+    """A new folder for damaged files."""
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
+    path = folder / "quarantine" / stamp
+    path.mkdir(parents=True)
+    return path
 
 
 def update(
@@ -263,5 +307,5 @@ def repair(folder: Path, *, progress: Progress | None = None) -> Manifest:
         if not problems:
             return base
         if (folder / base.lexical).exists():
-            shutil.copytree(folder / base.lexical, folder / "quarantine" / base.lexical, dirs_exist_ok=True)
+            shutil.copytree(folder / base.lexical, _quarantine(folder) / base.lexical)
         return _from_truth(folder, base, progress, compacting=False)

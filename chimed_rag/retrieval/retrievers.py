@@ -13,6 +13,7 @@ from chimed_rag.config import Retrieval
 from chimed_rag.encoders.base import Encoder, checked
 from chimed_rag.indexing.filters import Filter
 from chimed_rag.indexing.index import Hit, Index
+from chimed_rag.query.question import content_terms
 from chimed_rag.records import RankEntry
 from chimed_rag.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
 from chimed_rag.text import terms
@@ -52,8 +53,16 @@ class DenseRetriever:
         return self._index.search_dense(vectors, k, filter)
 
 
+FILLER_WEIGHT = 0.5
+"""Weight of terms that only politeness, time and grammar put into a question, beside 1 for its content.
+
+BM25 alone takes "请问医生" for rare and telling words. nDCG@10 on 2,984 patient questions over 80,688 documents,
+lexical alone: .279 at weight 1, .286 at .8, .293 at .6, .292 at .5, .290 at .4; without them .270.
+"""
+
+
 class LexicalRetriever:
-    """BM25 over the query's index terms; a term that the query repeats weighs as often."""
+    """BM25 over the query's index terms; a term that the query repeats weighs as often, filler weighs less."""
 
     name = "lexical"
 
@@ -62,8 +71,12 @@ class LexicalRetriever:
 
     def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Hit]]:
         """See `Retriever.search`; only chunks that share a term with the query are found."""
-        counted = [{term: float(n) for term, n in Counter(terms(query)).items()} for query in queries]
-        return self._index.search_lexical(counted, k, filter)
+        return self._index.search_lexical([_weighted(query) for query in queries], k, filter)
+
+
+def _weighted(query: str) -> dict[str, float]:
+    content = frozenset(content_terms(query))
+    return {term: n if term in content else n * FILLER_WEIGHT for term, n in Counter(terms(query)).items()}
 
 
 class HybridRetriever:

@@ -29,19 +29,22 @@ _HAN = re.compile(r"[\u3400-\u9fff]")
 _ADVICE = "建议换用疾病、症状或药品的规范名称再问，或在文献库中加入相关资料；需要个人诊疗意见时请咨询医生或药师。"
 
 
-def judge(question: str, evidence: Sequence[Evidence], *, term_weight: TermWeight | None = None) -> Abstention | None:
+def judge(
+    question: str, evidence: Sequence[Evidence], *, term_weight: TermWeight | None = None, emergency: bool = False
+) -> Abstention | None:
     """None if the evidence may answer the question, else the reason why no answer is given, in Chinese.
 
     Args:
         question: as the patient wrote it, or rewritten.
         evidence: what was found, best first.
         term_weight: inverse document frequency in the whole index; without it every term weighs the same.
+        emergency: whether triage raised a red flag, which puts the question in scope whatever its words.
     """
     runs = content_runs(matter(question), term_weight)
     vocabularies = [
         frozenset(terms("\n".join((passage.title, *passage.headings, passage.text)))) for passage in evidence
     ]
-    if not runs or not _in_scope(question, runs, evidence):
+    if not runs or not (emergency or _in_scope(question, runs, evidence)):
         return _out_of_scope(question, runs)
     if not evidence:
         return Abstention(

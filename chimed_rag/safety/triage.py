@@ -149,7 +149,7 @@ def read_red_flags(source: str) -> RedFlags:
         ConfigError: not YAML, an unknown or missing key, or an expression that does not compile.
     """
     try:
-        raw = yaml.safe_load(source)
+        raw = yaml.load(source, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
         words: dict[str, str] = {}
         for name, expression in raw["words"].items():
             words[name] = _spell_out(expression, words)

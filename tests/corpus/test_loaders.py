@@ -282,18 +282,19 @@ def test_pdf_whose_fonts_do_not_name_characters(tmp_path: Path) -> None:
     refused(path, "comes out as nonsense.*--force-ocr")
 
 
-def test_pdf_with_password(tmp_path: Path) -> None:
+def encrypted_pdf(password: str) -> bytes:
     from pypdf import PdfReader, PdfWriter
 
-    def encrypted(password: str) -> bytes:
-        writer = PdfWriter(clone_from=PdfReader(io.BytesIO(make_pdf(TEXT))))
-        writer.encrypt(password, "owner", algorithm="RC4-128")
-        out = io.BytesIO()
-        writer.write(out)
-        return out.getvalue()
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(make_pdf(TEXT))))
+    writer.encrypt(password, "owner", algorithm="RC4-128")
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
 
-    refused(write(tmp_path / "a.pdf", encrypted("secret")), "protected by a password.*qpdf")
-    assert only(write(tmp_path / "b.pdf", encrypted(""))).text == TEXT
+
+def test_pdf_with_password(tmp_path: Path) -> None:
+    refused(write(tmp_path / "a.pdf", encrypted_pdf("secret")), "protected by a password.*qpdf")
+    assert only(write(tmp_path / "b.pdf", encrypted_pdf(""))).text == TEXT
 
 
 def test_pdf_whose_encryption_needs_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,10 +304,10 @@ def test_pdf_whose_encryption_needs_a_library(tmp_path: Path, monkeypatch: pytes
     def decrypt(self: PdfReader, password: str) -> int:
         raise DependencyError("cryptography>=3.1 is required for AES algorithm")
 
-    monkeypatch.setattr(PdfReader, "is_encrypted", True)
+    path = write(tmp_path / "a.pdf", encrypted_pdf(""))
     monkeypatch.setattr(PdfReader, "decrypt", decrypt)
     with pytest.raises(MissingExtraError, match="cryptography is not installed"):
-        list(load(write(tmp_path / "a.pdf", make_pdf(TEXT))))
+        list(load(path))
 
 
 @pytest.mark.parametrize("data", [b"not a pdf", make_pdf(TEXT)[:60], b"%PDF-1.4\n" + b"\xff" * 500])
