@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from chimed_rag import registry
 from chimed_rag.config import Chunking, Config, EvidenceBudget
 from chimed_rag.errors import InputError
-from chimed_rag.indexing.index import Index
+from chimed_rag.indexing.index import Hit, Index
 from chimed_rag.indexing.manifest import write_manifest
 from chimed_rag.query.rewriting import rewrite
 from chimed_rag.records import (
@@ -267,9 +267,11 @@ class MedQA:
         everything = EvidenceBudget(passages=k, characters=10**12)
         return [collect_evidence(items, passages, everything, distinct=False) for items in ranked]
 
-    def search_keys(self, query: str, k: int = 10, filter: Filter | None = None) -> list[Ranked]:
+    def search_keys(self, query: str, k: int = 10, filter: Filter | None = None) -> list[Hit]:
         """`search` without the passages: chunk and document ids with scores, for evaluation and bulk use."""
-        return self._ranked(self._view, [self._query(query)], k, filter)[0]
+        view = self._view
+        ranked = self._ranked(view, [self._query(query)], k, filter)[0]
+        return view.index.name([(item.score, item.row) for item in ranked])
 
     def _ranked(self, view: _View, queries: Sequence[Query], k: int, filter: Filter | None) -> list[list[Ranked]]:
         depth = k if self.reranker is None else max(k, self.config.retrieval.rerank)
@@ -280,8 +282,7 @@ class MedQA:
 
         passages = view.index.passages([item.row for items in ranked for item in items])
         return [
-            rerank(self.reranker, query.text, items, [passages[item.row].chunk.text for item in items])[:k]
-            for query, items in zip(queries, ranked, strict=True)
+            rerank(self.reranker, query.text, items, passages)[:k] for query, items in zip(queries, ranked, strict=True)
         ]
 
     def explain(self, query: str, k: int = 10, filter: Filter | None = None) -> Explanation:

@@ -7,9 +7,12 @@ more. Safe to use from many threads. Not covered: writing (`writer`), fusing the
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -28,6 +31,13 @@ from chimed_rag.records import Document
 
 _FULL_CHECK_BYTES = 32_000_000
 """Up to this size, opening reads and hashes every byte; above, sizes only (`inspect` hashes everything)."""
+
+
+_PARALLEL = 8
+"""From so many queries at once, the lexical search uses all cores."""
+
+Scored = tuple[float, int]
+"""(score, row)."""
 
 
 class Hit(NamedTuple):
@@ -106,12 +116,17 @@ class Index:
                 self._conditions.popitem(last=False)
         return condition
 
-    def search_dense(
-        self,
-        vectors: NDArray[np.float32],
-        k: int,
-        filter: Filter | None = None,
+    def search_dense(self, vectors: NDArray[np.float32], k: int, filter: Filter | None = None) -> list[list[Hit]]:
+        """`rank_dense` with the ids of chunks and documents."""
+        return [self.name(hits) for hits in self.rank_dense(vectors, k, filter)]
+
+    def search_lexical(
+        self, queries: Sequence[dict[str, float]], k: int, filter: Filter | None = None
     ) -> list[list[Hit]]:
+        """`rank_lexical` with the ids of chunks and documents."""
+        return [self.name(hits) for hits in self.rank_lexical(queries, k, filter)]
+
+    def rank_dense(self, vectors: NDArray[np.float32], k: int, filter: Filter | None = None) -> list[list[Scored]]:
         """The k chunks with the largest inner product for each query vector, ordered by (−score, chunk id).
 
         Raises:
@@ -138,22 +153,26 @@ class Index:
                 n = min(most, 2 * n)
                 wide_scores, wide_positions = self.dense.search(vectors[i : i + 1], n, allowed)
                 s, p = wide_scores[0], wide_positions[0]
-            results.append(list(zip(s.tolist(), self.store.rows[p].tolist(), strict=True)))
-        return self._settle(results, k)
+            results.append(self.settle(list(zip(s.tolist(), self.store.rows[p].tolist(), strict=True)), k))
+        return results
 
-    def search_lexical(
-        self,
-        queries: Sequence[dict[str, float]],
-        k: int,
-        filter: Filter | None = None,
-    ) -> list[list[Hit]]:
+    def rank_lexical(
+        self, queries: Sequence[dict[str, float]], k: int, filter: Filter | None = None
+    ) -> list[list[Scored]]:
         """The k chunks with the highest BM25 for each query (term to weight), ordered by (−score, chunk id)."""
         condition = self._condition(filter)
         if k <= 0:
             return [[] for _ in queries]
-        return self._settle([self._lexical_rows(query, k, condition) for query in queries], k)
 
-    def _lexical_rows(self, query: dict[str, float], k: int, condition: _Condition | None) -> list[tuple[float, int]]:
+        def rank(query: dict[str, float]) -> list[Scored]:
+            return self.settle(self._lexical_rows(query, k, condition), k)
+
+        if len(queries) < _PARALLEL:
+            return [rank(query) for query in queries]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # tantivy searches outside of the interpreter's lock
+            return list(pool.map(rank, queries))
+
+    def _lexical_rows(self, query: dict[str, float], k: int, condition: _Condition | None) -> list[Scored]:
         compiled = condition.lexical if condition is not None else None
         allowed = self._alive if condition is None else condition.mask
         most = len(self.store.rows) + 1  # one more than there are, so that asking for it finds the end
@@ -170,14 +189,19 @@ class Index:
                 return hits
             n *= 2
 
-    def _settle(self, results: list[list[tuple[float, int]]], k: int) -> list[list[Hit]]:
-        """Names the rows and orders them by (−score, chunk id)."""
-        keys = self.store.keys({row for hits in results for _, row in hits})
-        settled = []
-        for hits in results:
-            named = [Hit(keys[row][1], score, row, keys[row][0]) for score, row in hits]
-            settled.append(sorted(named, key=lambda hit: (-hit.score, hit.chunk_id))[:k])
-        return settled
+    def settle(self, hits: list[Scored], k: int) -> list[Scored]:
+        """The first k of (score, row) pairs in the order (−score, chunk id); ids are looked up only where scores tie."""
+        hits = sorted(hits, key=lambda hit: (-hit[0], hit[1]))
+        tied = {row for one, two in pairwise(hits) if one[0] == two[0] for row in (one[1], two[1])}
+        if tied:
+            keys = self.store.keys(tied)
+            hits.sort(key=lambda hit: (-hit[0], keys[hit[1]][1] if hit[1] in keys else ""))
+        return hits[:k]
+
+    def name(self, hits: Sequence[Scored]) -> list[Hit]:
+        """Hits with the ids of chunks and documents."""
+        keys = self.store.keys(row for _, row in hits)
+        return [Hit(keys[row][1], score, row, keys[row][0]) for score, row in hits]
 
     def passages(self, rows: Sequence[int]) -> dict[int, StoredChunk]:
         """Chunks with their documents, by row."""

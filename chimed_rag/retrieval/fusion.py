@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import fsum, isfinite
-from typing import Literal
+from typing import Literal, TypeVar
 
 from chimed_rag.errors import InputError
 
-Hit = tuple[str, float]
-"""(key, score); in a ranking the best comes first."""
+K = TypeVar("K", str, int)
+"""What tells hits apart: an id or a row."""
 
 Normalisation = Literal["minmax", "theoretical"]
 
 
 def reciprocal_rank_fusion(
-    rankings: Mapping[str, Sequence[Hit]], k: int = 60, weights: Mapping[str, float] | None = None
-) -> list[Hit]:
+    rankings: Mapping[str, Sequence[tuple[K, float]]], k: int = 60, weights: Mapping[str, float] | None = None
+) -> list[tuple[K, float]]:
     """Fuses by rank alone: `score(d) = sum over retrievers r of weight[r] / (k + rank of d in r)`, ranks from 1.
 
     Cormack, Clarke, Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods",
@@ -39,7 +39,7 @@ def reciprocal_rank_fusion(
     if k < 0:
         raise InputError(f"k must be at least 0, not {k}")
     weights = _checked_weights(rankings, dict.fromkeys(rankings, 1.0) if weights is None else weights)
-    parts: dict[str, list[float]] = {}
+    parts: dict[K, list[float]] = {}
     for name, hits in rankings.items():
         _refuse_repeated_keys(name, hits)
         weight = weights[name]
@@ -49,11 +49,11 @@ def reciprocal_rank_fusion(
 
 
 def weighted_fusion(
-    rankings: Mapping[str, Sequence[Hit]],
+    rankings: Mapping[str, Sequence[tuple[K, float]]],
     weights: Mapping[str, float],
     normalisation: Normalisation = "minmax",
     minima: Mapping[str, float] | None = None,
-) -> list[Hit]:
+) -> list[tuple[K, float]]:
     """Fuses by score: `score(d) = sum over retrievers r of weight[r] * (s_r(d) - low_r) / (high_r - low_r)`.
 
     `high_r` is the highest score of the list. `low_r` is its lowest with "minmax", and the least score that the
@@ -84,7 +84,7 @@ def weighted_fusion(
         minima = None
     else:
         raise InputError(f"no normalisation is called {normalisation!r}; there are: minmax, theoretical")
-    parts: dict[str, list[float]] = {}
+    parts: dict[K, list[float]] = {}
     for name, hits in rankings.items():
         _refuse_repeated_keys(name, hits)
         normal = _normalised(name, [score for _, score in hits], None if minima is None else minima[name])
@@ -104,7 +104,9 @@ def _normalised(name: str, scores: Sequence[float], minimum: float | None) -> li
     return [max(0.0, score - low) / (high - low) for score in scores]
 
 
-def _checked_weights(rankings: Mapping[str, Sequence[Hit]], weights: Mapping[str, float]) -> Mapping[str, float]:
+def _checked_weights(
+    rankings: Mapping[str, Sequence[tuple[K, float]]], weights: Mapping[str, float]
+) -> Mapping[str, float]:
     if weights.keys() != rankings.keys():
         raise InputError(f"weights are for {sorted(weights)}, but the rankings are of {sorted(rankings)}")
     if not all(isfinite(weight) and weight >= 0 for weight in weights.values()):
@@ -112,12 +114,12 @@ def _checked_weights(rankings: Mapping[str, Sequence[Hit]], weights: Mapping[str
     return weights
 
 
-def _refuse_repeated_keys(name: str, hits: Sequence[Hit]) -> None:
+def _refuse_repeated_keys(name: str, hits: Sequence[tuple[object, float]]) -> None:
     if len({key for key, _ in hits}) != len(hits):
         raise InputError(f"{name} ranks a key twice; a ranking holds each key once")
 
 
-def _summed(parts: Mapping[str, Sequence[float]]) -> list[Hit]:
+def _summed(parts: Mapping[K, Sequence[float]]) -> list[tuple[K, float]]:
     # fsum rounds once, so equal ranks tie exactly whatever the order of the retrievers.
     fused = [(key, fsum(values)) for key, values in parts.items()]
     fused.sort(key=lambda hit: (-hit[1], hit[0]))

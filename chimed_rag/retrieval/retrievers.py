@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from chimed_rag.config import Retrieval
 from chimed_rag.encoders.base import Encoder, checked
 from chimed_rag.indexing.filters import Filter
-from chimed_rag.indexing.index import Hit, Index
+from chimed_rag.indexing.index import Index, Scored
 from chimed_rag.query.question import content_terms
 from chimed_rag.records import RankEntry
 from chimed_rag.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
@@ -22,8 +22,6 @@ from chimed_rag.text import terms
 class Ranked(NamedTuple):
     """A chunk in the final order, with the rank and score that each retriever gave it."""
 
-    chunk_id: str
-    document_id: str
     row: int
     score: float
     ranks: dict[str, RankEntry]
@@ -34,8 +32,8 @@ class Retriever(Protocol):
 
     name: str
 
-    def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Hit]]:
-        """At most k hits for each query, ordered by (−score, chunk id); k of them whenever k exist."""
+    def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Scored]]:
+        """At most k (score, row) for each query, ordered by (−score, chunk id); k of them whenever k exist."""
 
 
 class DenseRetriever:
@@ -46,11 +44,11 @@ class DenseRetriever:
     def __init__(self, index: Index, encoder: Encoder) -> None:
         self._index, self._encoder = index, encoder
 
-    def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Hit]]:
+    def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Scored]]:
         """See `Retriever.search`."""
         spec = self._encoder.spec
         vectors = checked(self._encoder.encode_queries(queries), len(queries), spec.dimension, spec.name)
-        return self._index.search_dense(vectors, k, filter)
+        return self._index.rank_dense(vectors, k, filter)
 
 
 FILLER_WEIGHT = 0.5
@@ -69,9 +67,9 @@ class LexicalRetriever:
     def __init__(self, index: Index) -> None:
         self._index = index
 
-    def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Hit]]:
+    def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Scored]]:
         """See `Retriever.search`; only chunks that share a term with the query are found."""
-        return self._index.search_lexical([_weighted(query) for query in queries], k, filter)
+        return self._index.rank_lexical([_weighted(query) for query in queries], k, filter)
 
 
 def _weighted(query: str) -> dict[str, float]:
@@ -83,7 +81,7 @@ class HybridRetriever:
     """Runs the retrievers that the settings ask for and fuses what they give."""
 
     def __init__(self, index: Index, encoder: Encoder, settings: Retrieval) -> None:
-        self._settings = settings
+        self._index, self._settings = index, settings
         dense_weight = encoder.fusion_weight if settings.dense_weight is None else settings.dense_weight
         # An encoder that carries no weight in the fusion is not asked.
         mode = "lexical" if settings.mode == "hybrid" and dense_weight == 0 else settings.mode
@@ -102,18 +100,18 @@ class HybridRetriever:
         lists = {retriever.name: retriever.search(queries, depth, filter) for retriever in self.retrievers}
         return [self._fused({name: hits[i] for name, hits in lists.items()}, k) for i in range(len(queries))]
 
-    def _fused(self, lists: Mapping[str, list[Hit]], k: int) -> list[Ranked]:
-        rankings = {name: [(hit.chunk_id, hit.score) for hit in hits] for name, hits in lists.items()}
+    def _fused(self, lists: Mapping[str, list[Scored]], k: int) -> list[Ranked]:
+        rankings = {name: [(row, score) for score, row in hits] for name, hits in lists.items()}
         if len(rankings) == 1:
             fused = next(iter(rankings.values()))
         elif self._settings.fusion == "rrf":
             fused = reciprocal_rank_fusion(rankings, self._settings.rrf_k, self._weights)
         else:
             fused = weighted_fusion(rankings, self._weights)
-        places = {hit.chunk_id: hit for hits in lists.values() for hit in hits}
-        ranks: dict[str, dict[str, RankEntry]] = {key: {} for key, _ in fused[:k]}
+        best = self._index.settle([(score, row) for row, score in fused], k)
+        ranks: dict[int, dict[str, RankEntry]] = {row: {} for _, row in best}
         for name, hits in lists.items():
-            for rank, hit in enumerate(hits, 1):
-                if hit.chunk_id in ranks:
-                    ranks[hit.chunk_id][name] = RankEntry.model_construct(rank=rank, score=hit.score)
-        return [Ranked(key, places[key].document_id, places[key].row, score, ranks[key]) for key, score in fused[:k]]
+            for rank, (score, row) in enumerate(hits, 1):
+                if row in ranks:
+                    ranks[row][name] = RankEntry.model_construct(rank=rank, score=score)
+        return [Ranked(row, score, ranks[row]) for score, row in best]
