@@ -190,7 +190,7 @@ class Index:
             n *= 2
 
     def settle(self, hits: list[Scored], k: int) -> list[Scored]:
-        """The first k of (score, row) pairs in the order (−score, chunk id); ids are looked up only where scores tie."""
+        """The first k (score, row) in the order (−score, chunk id); ids are looked up only where scores tie."""
         hits = sorted(hits, key=lambda hit: (-hit[0], hit[1]))
         tied = {row for one, two in pairwise(hits) if one[0] == two[0] for row in (one[1], two[1])}
         if tied:

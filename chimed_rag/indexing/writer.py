@@ -184,7 +184,18 @@ def build(
             return commit.finish(), changes
         except BaseException:
             commit.discard()
+            if base is None:
+                _remove_empty(folder)
             raise
+
+
+def _remove_empty(folder: Path) -> None:
+    """A build that failed leaves no folder behind, unless passages were encoded that the next attempt will take up."""
+    with suppress(OSError):
+        for name in ("lexical", "segments"):
+            (folder / name).rmdir()
+        (folder / ".lock").unlink()
+        folder.rmdir()
 
 
 def _set_aside(folder: Path, current: Manifest | None) -> None:
