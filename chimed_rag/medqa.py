@@ -7,12 +7,11 @@ Not covered: redaction of identifiers, calibration, conversations and streaming,
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -347,6 +346,8 @@ class MedQA:
 
     async def aask(self, question: str, *, filter: Filter | None = None) -> Answer:
         """`ask` without blocking the event loop; works inside a notebook's running loop."""
+        import asyncio
+
         return await asyncio.to_thread(partial(self.ask, question, filter=filter))
 
     def _answer(
@@ -379,7 +380,7 @@ class MedQA:
                 TraceEntry(step="generation", milliseconds=_since(began), detail={"sentences": len(draft.sentences)})
             )
             began = perf_counter()
-            checked = verify(draft, found, lambda document_id: _text(view.index, document_id))
+            checked = verify(draft, found, cache(partial(_text, view.index)))
             drop = self.config.unsupported == "drop"
             sentences = tuple(s for s in checked if s.verdict == "supported" or not drop)
             detail = {"drafted": len(checked), "supported": sum(s.verdict == "supported" for s in checked)}

@@ -24,7 +24,7 @@ def half_width(text: str) -> str:
 
 def fold(text: str) -> str:
     """The form in which texts are compared: half-width letters and digits, lower case; the length never changes."""
-    folded = text.translate(_FULL_WIDTH)
+    folded = half_width(text)
     lowered = folded.lower()
     if len(lowered) == len(folded):
         return lowered

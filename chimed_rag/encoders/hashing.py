@@ -67,7 +67,7 @@ class HashingEncoder:
 
     fusion_weight = 0.4
 
-    def __init__(self, dimension: int = 512) -> None:
+    def __init__(self, dimension: int = 256) -> None:
         if dimension < 1:
             raise InputError(f"dimension is {dimension}; it must be at least 1")
         settings = {"dimension": dimension}
@@ -145,7 +145,7 @@ def _characters(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.in
 @cache
 def _tables() -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
     """For each code point below 0x10000: its folded form (0 if it does not count), and the weight of a folded form."""
-    plane = "".join(fold(chr(code)) for code in range(0x10000))
+    plane = fold("".join(map(chr, range(0x10000))))
     codes = np.frombuffer(plane.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32)
     counted = np.zeros(len(codes), dtype=bool)
     for low, high in _COUNTED:

@@ -42,14 +42,27 @@ def exclusive(folder: Path, wait: float | None = None) -> Iterator[None]:
     """
     path = folder / ".lock"
     deadline = time.monotonic() + (WAIT_SECONDS if wait is None else wait)
-    with path.open("a+", encoding="ascii") as file:
-        while not _try_lock(file):
-            if time.monotonic() >= deadline:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                raise IndexLockedError(f"{folder}: process {holder} is writing this index; wait for it and try again")
-            time.sleep(0.02)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield  # closing the file releases the lock
+    while True:
+        with path.open("a+", encoding="ascii") as file:
+            while not _try_lock(file):
+                if time.monotonic() >= deadline:
+                    file.seek(0)
+                    holder = file.read().strip() or "unknown"
+                    raise IndexLockedError(
+                        f"{folder}: process {holder} is writing this index; wait for it, then try again"
+                    )
+                time.sleep(0.02)
+            if not _is_at(file, path):  # removed while we waited: another process may lock a new file of that name
+                continue
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield  # closing the file releases the lock
+            return
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

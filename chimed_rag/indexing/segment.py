@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from chimed_rag.errors import IndexDamagedError, IndexError_
 from chimed_rag.indexing.manifest import VectorFormat
-from chimed_rag.records import Chunk, Document
+from chimed_rag.records import Chunk, Document, Metadata
 
 _SCHEMA = """
 CREATE TABLE documents(number INTEGER PRIMARY KEY, chunks INTEGER NOT NULL, id TEXT NOT NULL UNIQUE, text TEXT NOT NULL,
@@ -40,12 +40,23 @@ _ATTRIBUTES = ("title", "source", "date", "licence")
 Scalar = str | int | float
 
 
-class StoredChunk(NamedTuple):
-    """A chunk with the document it belongs to, as read back."""
+class Head(NamedTuple):
+    """What a passage shows of its document: all but the text, which may be long."""
 
-    row: int
+    id: str
+    title: str
+    source: str
+    url: str
+    date: str
+    licence: str
+    metadata: Metadata
+
+
+class StoredChunk(NamedTuple):
+    """A chunk with the head of the document it belongs to, as read back."""
+
     chunk: Chunk
-    document: Document
+    document: Head
 
 
 class DocumentEntry(NamedTuple):
@@ -283,18 +294,21 @@ class Segment:
     def chunks(self, document: Document, number: int, count: int) -> list[Chunk]:
         """The chunks of a document in order: rows number to number + count."""
         values = self._all("SELECT * FROM chunks WHERE row >= ? AND row < ? ORDER BY row", (number, number + count))
-        return [_chunk(v, document, number) for v in values]
+        return [_chunk([*v[:2], document.text if v[2] is None else v[2], *v[3:]], document) for v in values]
 
     def stored(self, rows: Sequence[int]) -> dict[int, StoredChunk]:
-        """Chunks with their documents, by row."""
+        """Chunks with the heads of their documents, by row."""
         marks = ",".join("?" * len(rows))
-        found = self._all(f"SELECT * FROM chunks WHERE row IN ({marks})", rows)  # noqa: S608
-        documents = {number: self.document(number) for number in {values[1] for values in found}}
+        found = self._all(
+            'SELECT row, document, coalesce(c.text, d.text), start, "end", page, headings, runs, '  # noqa: S608
+            "d.id, title, source, url, date, licence, metadata "
+            f"FROM chunks c JOIN documents d ON d.number = c.document WHERE row IN ({marks})",
+            rows,
+        )
         result = {}
         for values in found:
-            document = documents[values[1]]
-            if document is not None:
-                result[values[0]] = StoredChunk(values[0], _chunk(values, document, values[1]), document)
+            head = Head._make([*values[8:14], json.loads(values[14])])
+            result[values[0]] = StoredChunk(_chunk(values[:8], head), head)
         return result
 
     def values(self, key: str) -> list[Scalar]:
@@ -314,18 +328,18 @@ class Segment:
 
 def _document(values: Sequence[Any]) -> Document:
     document_id, text, title, source, url, date, licence, metadata, pages, digest = values
-    return Document.model_construct(
+    return Document(
         id=document_id, text=text, title=title, source=source, url=url, date=date, licence=licence,
         metadata=json.loads(metadata), pages=tuple(json.loads(pages)), content_hash=digest,
     )  # fmt: skip
 
 
-def _chunk(values: Sequence[Any], document: Document, number: int) -> Chunk:
-    row, _, text, start, end, page, headings, runs = values
-    return Chunk.model_construct(
-        id=chunk_id(document.id, row - number), document_id=document.id, text=document.text if text is None else text,
-        start=start, end=end, page=page, headings=tuple(json.loads(headings)),
-        runs=tuple(tuple(run) for run in json.loads(runs)), metadata=document.metadata,
+def _chunk(values: Sequence[Any], document: Head | Document) -> Chunk:
+    row, number, text, start, end, page, headings, runs = values
+    return Chunk(
+        id=chunk_id(document.id, row - number), document_id=document.id, text=text, start=start, end=end, page=page,
+        headings=tuple(json.loads(headings)), runs=tuple(tuple(run) for run in json.loads(runs)),
+        metadata=document.metadata,
     )  # fmt: skip
 
 

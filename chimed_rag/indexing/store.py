@@ -19,6 +19,7 @@ from chimed_rag.indexing.segment import DocumentEntry, Scalar, Segment, StoredCh
 from chimed_rag.records import Document
 
 Mask = NDArray[np.bool_]
+_MOST_KEYS = 200_000
 
 
 class Store:
@@ -40,6 +41,8 @@ class Store:
         self._ends = [int(segment.rows[-1]) + 1 if len(segment.rows) else 0 for segment in self.segments]
         for i in range(1, len(self._ends)):  # segments without rows take the end of their predecessor
             self._ends[i] = max(self._ends[i], self._ends[i - 1])
+        # Rows that tie, tie again: the same few are asked for over and over.
+        self._keys: dict[int, tuple[str, str]] = {}
         self.dead: set[int] = set()
         self.alive: Mask = np.ones(len(self.rows), bool)
         for segment in self.segments:
@@ -58,12 +61,15 @@ class Store:
         i = bisect_right(self._ends, row)
         return self.segments[i] if i < len(self.segments) else None
 
-    def _by_segment(self, rows: Iterable[int]) -> dict[Segment, list[int]]:
+    def _by_segment(self, rows: Iterable[int]) -> Iterator[tuple[Segment, list[int]]]:
+        """The distinct rows by the segment they lie in, at most 500 at a time, as SQLite limits variables."""
         groups: dict[Segment, list[int]] = {}
-        for row in rows:
+        for row in set(rows):
             if (segment := self._segment_of(row)) is not None:
                 groups.setdefault(segment, []).append(row)
-        return groups
+        for segment, group in groups.items():
+            for begin in range(0, len(group), 500):
+                yield segment, group[begin : begin + 500]
 
     def find(self, document_id: str) -> DocumentEntry | None:
         """The living document with this id."""
@@ -111,18 +117,19 @@ class Store:
     def stored(self, rows: Sequence[int]) -> dict[int, StoredChunk]:
         """Chunks with their documents, by row."""
         found: dict[int, StoredChunk] = {}
-        for segment, part in self._by_segment(rows).items():
+        for segment, part in self._by_segment(rows):
             found.update(segment.stored(part))
         return found
 
     def keys(self, rows: Iterable[int]) -> dict[int, tuple[str, str]]:
         """Row to (document id, chunk id)."""
-        keys: dict[int, tuple[str, str]] = {}
-        for segment, part in self._by_segment(rows).items():
-            for begin in range(0, len(part), 500):
-                for row, (document_id, number) in segment.document_ids(part[begin : begin + 500]).items():
-                    keys[row] = (document_id, chunk_id(document_id, row - number))
-        return keys
+        if len(self._keys) > _MOST_KEYS:
+            self._keys = {}
+        known, wanted = self._keys, set(rows)
+        for segment, part in self._by_segment(row for row in wanted if row not in known):
+            for row, (document_id, number) in segment.document_ids(part).items():
+                known[row] = (document_id, chunk_id(document_id, row - number))
+        return {row: known[row] for row in wanted if row in known}
 
     def values(self, node: Condition) -> list[Scalar]:
         """The values of a key, among those that occur, which satisfy a condition."""

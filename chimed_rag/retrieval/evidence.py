@@ -40,7 +40,7 @@ def collect_evidence(
 
 def _evidence(number: int, item: Ranked, stored: StoredChunk) -> Evidence:
     chunk, document = stored.chunk, stored.document
-    return Evidence.model_construct(
+    return Evidence(
         number=number, chunk_id=chunk.id, document_id=document.id, text=chunk.text, start=chunk.start, end=chunk.end,
         runs=chunk.runs, page=chunk.page, title=document.title, headings=chunk.headings, source=document.source,
         url=document.url, date=document.date, licence=document.licence, metadata=document.metadata,

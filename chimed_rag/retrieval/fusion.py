@@ -6,7 +6,7 @@ Not covered: choosing weights, and cutting the result; every key of every list c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import fsum, isfinite
+from math import isfinite
 from typing import Literal, TypeVar
 
 from chimed_rag.errors import InputError
@@ -39,12 +39,10 @@ def reciprocal_rank_fusion(
     if k < 0:
         raise InputError(f"k must be at least 0, not {k}")
     weights = _checked_weights(rankings, dict.fromkeys(rankings, 1.0) if weights is None else weights)
-    parts: dict[K, list[float]] = {}
-    for name, hits in rankings.items():
-        _refuse_repeated_keys(name, hits)
-        weight = weights[name]
-        for position, (key, _) in enumerate(hits, k + 1):
-            parts.setdefault(key, []).append(weight / position)
+    parts = {
+        name: [(key, weights[name] / place) for place, (key, _) in enumerate(hits, k + 1)]
+        for name, hits in rankings.items()
+    }
     return _summed(parts)
 
 
@@ -84,12 +82,10 @@ def weighted_fusion(
         minima = None
     else:
         raise InputError(f"no normalisation is called {normalisation!r}; there are: minmax, theoretical")
-    parts: dict[K, list[float]] = {}
+    parts: dict[str, list[tuple[K, float]]] = {}
     for name, hits in rankings.items():
-        _refuse_repeated_keys(name, hits)
         normal = _normalised(name, [score for _, score in hits], None if minima is None else minima[name])
-        for (key, _), value in zip(hits, normal, strict=True):
-            parts.setdefault(key, []).append(weights[name] * value)
+        parts[name] = [(key, weights[name] * value) for (key, _), value in zip(hits, normal, strict=True)]
     return _summed(parts)
 
 
@@ -114,13 +110,12 @@ def _checked_weights(
     return weights
 
 
-def _refuse_repeated_keys(name: str, hits: Sequence[tuple[object, float]]) -> None:
-    if len({key for key, _ in hits}) != len(hits):
-        raise InputError(f"{name} ranks a key twice; a ranking holds each key once")
-
-
-def _summed(parts: Mapping[K, Sequence[float]]) -> list[tuple[K, float]]:
-    # fsum rounds once, so equal ranks tie exactly whatever the order of the retrievers.
-    fused = [(key, fsum(values)) for key, values in parts.items()]
-    fused.sort(key=lambda hit: (-hit[1], hit[0]))
-    return fused
+def _summed(parts: Mapping[str, Sequence[tuple[K, float]]]) -> list[tuple[K, float]]:
+    totals: dict[K, float] = {}
+    for name in sorted(parts):  # a fixed order of addition, so that the order of the mapping does not matter
+        distinct = dict(parts[name])
+        if len(distinct) < len(parts[name]):
+            raise InputError(f"{name} ranks a key twice; a ranking holds each key once")
+        for key, value in distinct.items():
+            totals[key] = totals.get(key, 0.0) + value
+    return sorted(totals.items(), key=lambda hit: (-hit[1], hit[0]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 from chimed_rag.config import Retrieval
@@ -77,6 +78,9 @@ def _weighted(query: str) -> dict[str, float]:
     return {term: n if term in content else n * FILLER_WEIGHT for term, n in Counter(terms(query)).items()}
 
 
+_BULK = 8
+
+
 class HybridRetriever:
     """Runs the retrievers that the settings ask for and fuses what they give."""
 
@@ -97,7 +101,13 @@ class HybridRetriever:
     def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Ranked]]:
         """At most k chunks for each query, ordered by (−score, chunk id)."""
         depth = max(k, self._settings.candidates)
-        lists = {retriever.name: retriever.search(queries, depth, filter) for retriever in self.retrievers}
+        # In bulk side by side: most of both searches runs outside of the interpreter's lock.
+        if len(queries) < _BULK:
+            found = [retriever.search(queries, depth, filter) for retriever in self.retrievers]
+        else:
+            with ThreadPoolExecutor(len(self.retrievers)) as pool:
+                found = list(pool.map(lambda retriever: retriever.search(queries, depth, filter), self.retrievers))
+        lists = {retriever.name: hits for retriever, hits in zip(self.retrievers, found, strict=True)}
         return [self._fused({name: hits[i] for name, hits in lists.items()}, k) for i in range(len(queries))]
 
     def _fused(self, lists: Mapping[str, list[Scored]], k: int) -> list[Ranked]:
@@ -113,5 +123,5 @@ class HybridRetriever:
         for name, hits in lists.items():
             for rank, (score, row) in enumerate(hits, 1):
                 if row in ranks:
-                    ranks[row][name] = RankEntry.model_construct(rank=rank, score=score)
+                    ranks[row][name] = RankEntry(rank=rank, score=score)
         return [Ranked(row, score, ranks[row]) for score, row in best]
