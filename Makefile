@@ -31,7 +31,7 @@ notebooks: $(VENV)/.dev  ## execute the notebooks and keep their outputs
 
 starter: $(VENV)/.dev  ## build the index of the starter literature that the wheel carries
 	rm -rf $(STARTER)/index
-	$(BIN)/chimed build '$(STARTER)/*.md' --out $(STARTER)/index
+	$(BIN)/chimed build --recipe indexes/starter.yaml --out $(STARTER)/index
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

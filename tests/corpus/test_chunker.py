@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from chimed_rag.config import Chunking
 from chimed_rag.corpus.chunker import chunk
 from chimed_rag.corpus.cleaner import clean
-from chimed_rag.records import Chunk, Document
 from chimed_rag.quantities import protected_spans
+from chimed_rag.records import Chunk, Document
 from chimed_rag.text import fold, sentence_spans
 
 FEW = settings(max_examples=100, deadline=None)
