@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import log
@@ -150,7 +151,7 @@ class LexicalWriter:
     def discard(self) -> None:
         """Removes the folder."""
         self._writer = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(self.folder)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -159,6 +160,15 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def _remove(folder: Path) -> None:
+    # tantivy looks at a new index from a thread of its own, and may make its lock file just while we remove the folder.
+    for _ in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.001)
 
 
 class LexicalIndex:
@@ -188,7 +198,7 @@ class LexicalIndex:
         except OSError as error:
             raise IndexDamagedError(f"{folder}: {error}; run: chimed inspect {folder.parent.parent}") from None
         finally:
-            shutil.rmtree(view, ignore_errors=True)
+            _remove(Path(view))
         self._schema = self._index.schema
 
     def search(self, weighted_terms: dict[str, float], k: int, condition: Any = None) -> list[tuple[float, int]]:
