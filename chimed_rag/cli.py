@@ -181,6 +181,9 @@ def build(
     recipe: Annotated[Path | None, typer.Option(help="YAML with sources, encoder, chunking, storage, fields.")] = None,
     storage: Annotated[str | None, typer.Option(help="Vectors as int8, fp16 or fp32.")] = None,
     field: Annotated[list[str] | None, typer.Option("--field", help="Column mapping, such as text=content.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the text files, where detection errs.")] = None,
+    skip_scanned: Annotated[bool, typer.Option("--skip-scanned", help="Leave scanned PDF pages out.")] = False,
+    skip_errors: Annotated[bool, typer.Option("--skip-errors", help="Leave out files that cannot be read.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -195,7 +198,14 @@ def build(
         options = Recipe.from_yaml(recipe).model_dump(exclude_unset=True)
         sources = sources or [str(recipe.parent / source) for source in options.pop("sources")]
         options.pop("sources", None)
-    given = {"encoder": encoder, "storage": storage, "fields": _fields(field)}
+    given = {
+        "encoder": encoder,
+        "storage": storage,
+        "fields": _fields(field),
+        "encoding": encoding,
+        "skip_scanned": skip_scanned,
+        "on_error": "skip" if skip_errors else None,
+    }
     options |= {name: value for name, value in given.items() if value}
     if not sources or out is None:
         raise InputError("name the sources and the folder to make: chimed build SOURCE... --out DIR")
@@ -222,6 +232,8 @@ def build(
     for name, value in report.items():
         if isinstance(value, dict) and value:
             _say(f"  {name}: " + ", ".join(f"{key} {count:,}" for key, count in value.items()))
+    for line in report.get("errors", ()):
+        print(f"left out: {line}", file=sys.stderr)  # noqa: T201
     _say(f"ask it: chimed ask 高血压怎么治疗 --index {out}")
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from chimed_rag import registry
 from chimed_rag.config import Chunking, Config, EvidenceBudget
@@ -37,7 +37,9 @@ from chimed_rag.records import (
 from chimed_rag.text import terms
 
 if TYPE_CHECKING:
-    from chimed_rag.corpus.sources import FieldMap
+    from typing_extensions import Unpack
+
+    from chimed_rag.corpus.sources import Reading
     from chimed_rag.encoders.base import Encoder
     from chimed_rag.generation.base import Generator
     from chimed_rag.indexing.commit import Progress
@@ -69,7 +71,8 @@ class MedQA:
         generator: a name ("extractive"), or an object with `name` and `generate`.
         reranker: an object with `name` and `score`, or None.
         config: a `Config`, or the path of a YAML file.
-        encoder: needed only when the index was built with an encoder object of your own.
+        encoder: the encoder object that the index was built with, if it was one of your own, or the folder in which
+            its model lies now, if that was moved.
         device: "cpu", or "cuda:0" to hold the vectors on that GPU (needs the `gpu` extra).
 
     Raises:
@@ -84,7 +87,7 @@ class MedQA:
         generator: str | Generator = "extractive",
         reranker: Reranker | None = None,
         config: Config | str | Path | None = None,
-        encoder: Encoder | None = None,
+        encoder: str | Path | Encoder | None = None,
         device: str = "cpu",
     ) -> None:
         from chimed_rag.encoders.base import encoder_from_spec, require_same
@@ -94,9 +97,12 @@ class MedQA:
         self.generator: Generator = registry.generators.get(generator)() if isinstance(generator, str) else generator
         self.reranker, self._device = reranker, device
         opened = Index.open(self.path, device=device)
-        if encoder is not None:
-            require_same(encoder, opened.manifest.encoder)
-        self.encoder = encoder or encoder_from_spec(opened.manifest.encoder)
+        spec = opened.manifest.encoder
+        if encoder is None or isinstance(encoder, str | Path):
+            self.encoder = encoder_from_spec(spec, path=encoder)
+        else:
+            require_same(encoder, spec)
+            self.encoder = encoder
         self._view = self._viewed(opened)
 
     def _viewed(self, index: Index) -> _View:
@@ -115,16 +121,17 @@ class MedQA:
         encoder: str | Path | Encoder = "hashing",
         chunking: Chunking | Mapping[str, Any] | None = None,
         storage: Storage = "int8",
-        fields: FieldMap | Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         progress: Progress | None = None,
-        on_report: Any = None,
-        **options: Any,
+        generator: str | Generator = "extractive",
+        reranker: Reranker | None = None,
+        config: Config | str | Path | None = None,
+        device: str = "cpu",
+        **reading: Unpack[Reading],
     ) -> MedQA:
         """Builds an index from files, folders, globs, documents or rows, and opens it.
 
-        A build that was killed resumes when the same call is made again. `options` go to `MedQA(...)`.
+        A build that was killed resumes when the same call is made again.
 
         Args:
             sources: see `chimed_rag.corpus.sources.load`.
@@ -132,23 +139,23 @@ class MedQA:
             encoder: a name, a model folder or hub name, or an encoder object.
             chunking: how documents are cut into passages.
             storage: "fp32", "fp16" or "int8" vectors; int8 takes a quarter of the memory of fp32.
-            fields: which columns of a table are text, title, id and so on.
-            metadata: added to every document.
             overwrite: replace an index that is already there (atomically; readers keep the old one).
             progress: called with a stage and how many chunks it has done.
-            on_report: called with the `LoadReport` when everything was read.
+            generator, reranker, config, device: as for `MedQA(...)`.
+            reading: fields, metadata, encoding, skip_scanned, on_error, on_report, as for `load`.
 
         Raises:
             CorpusError: a source cannot be read; InputError, IndexError_ and its family: see `errors`.
         """
+        from chimed_rag.corpus.sources import load
         from chimed_rag.encoders.base import load_encoder
         from chimed_rag.indexing.writer import build
 
         loaded = load_encoder(encoder)
         cut = Chunking.model_validate(chunking or {})
-        documents = _load(sources, fields, metadata, on_report)
+        documents = load(sources, **reading)
         build(Path(path), documents, loaded, chunking=cut, storage=storage, overwrite=overwrite, progress=progress)
-        return cls(path, encoder=loaded, **options)
+        return cls(path, encoder=loaded, generator=generator, reranker=reranker, config=config, device=device)
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> MedQA:
@@ -187,31 +194,24 @@ class MedQA:
         self._view = self._viewed(opened)
         return opened.manifest.generation != before
 
-    def add(self, sources: Any, **options: Any) -> Changes:
+    def add(self, sources: Any, *, progress: Progress | None = None, **reading: Unpack[Reading]) -> Changes:
         """Adds documents; an id that is there with the same content is skipped, with other content refused.
 
-        `options`: fields, metadata, progress, on_report as for `build`.
+        `reading` as for `build`.
         """
-        return self._update("add", sources, **options)
+        return self._update("add", sources, progress, reading)
 
-    def upsert(self, sources: Any, **options: Any) -> Changes:
-        """Adds documents, replacing those whose id is there with other content; options as for `add`."""
-        return self._update("upsert", sources, **options)
+    def upsert(self, sources: Any, *, progress: Progress | None = None, **reading: Unpack[Reading]) -> Changes:
+        """Adds documents, replacing those whose id is there with other content; `reading` as for `build`."""
+        return self._update("upsert", sources, progress, reading)
 
     def _update(
-        self,
-        mode: Any,
-        sources: Any,
-        *,
-        fields: FieldMap | Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
-        on_report: Any = None,
+        self, mode: Literal["add", "upsert"], sources: Any, progress: Progress | None, reading: Reading
     ) -> Changes:
+        from chimed_rag.corpus.sources import load
         from chimed_rag.indexing.writer import update
 
-        documents = _load(sources, fields, metadata, on_report)
-        changes = update(self._writable(), documents, self.encoder, mode=mode, progress=progress)
+        changes = update(self._writable(), load(sources, **reading), self.encoder, mode=mode, progress=progress)
         self.refresh()
         return changes
 
@@ -456,10 +456,3 @@ def _since(began: float) -> float:
 def _text(index: Index, document_id: str) -> str:
     document = index.document(document_id)
     return document.text if document is not None else ""
-
-
-def _load(sources: Any, fields: Any, metadata: Mapping[str, Any] | None, on_report: Any) -> Iterable[Document]:
-    from chimed_rag.corpus.sources import FieldMap, load
-
-    mapping = fields if fields is None or isinstance(fields, FieldMap) else FieldMap(**fields)
-    return load(sources, fields=mapping, metadata=metadata, on_report=on_report)

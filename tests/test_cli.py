@@ -183,3 +183,15 @@ def test_evaluate_retrieval(tmp_path):
         assert set(result["latency_ms"]) == {"p50", "p95"}
     refused(chimed(*arguments, "--retriever", "magic"), "hybrid, dense, lexical")
     assert "ndcg@10" in chimed(*arguments).stdout.lower()
+
+
+def test_bad_files_can_be_left_out_and_are_named(tmp_path):
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes("高血压患者应限盐，每日不超过5g。".encode("gbk"))
+    (folder / "b.txt").write_bytes(b"")
+    refused(chimed("build", folder, "--out", tmp_path / "i"), "b.txt", "empty")
+    done = chimed("build", folder, "--out", tmp_path / "i", "--skip-errors")
+    assert done.returncode == 0
+    assert "gbk 1" in done.stdout
+    assert "b.txt" in done.stderr

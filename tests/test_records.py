@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,3 +77,9 @@ def test_without_runs_offsets_advance_together(text, start, data):
     begin = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(begin + 1, len(text)))
     assert _evidence(text, start).source_spans(begin, end) == [(start + begin, start + end)]
+
+
+def test_the_exported_schemas_change_only_on_purpose():
+    """Other programs read these; after a change on purpose: python -m tests.goldens.write (and see SCHEMA_VERSION)."""
+    exported = json.loads((Path(__file__).parent / "goldens/records.schema.json").read_text("utf-8"))
+    assert json_schemas() == exported

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from chimed_rag.corpus.loaders.base import FieldMap, LoadOptions, LoadReport, SourceFile, Tally
 from chimed_rag.corpus.loaders.files import SUFFIXES, find_files, loader_of, require
@@ -23,6 +23,17 @@ __all__ = ["SUFFIXES", "FieldMap", "LoadReport", "Source", "load"]
 
 Source = str | os.PathLike[str] | Document | Mapping[str, Any]
 OnError = Literal["raise", "skip"]
+
+
+class Reading(TypedDict, total=False):
+    """How sources are read: the keyword arguments of `load`, which `MedQA.build`, `add` and `upsert` take too."""
+
+    fields: FieldMap | Mapping[str, Any] | None
+    metadata: Mapping[str, Any] | None
+    encoding: str | None
+    skip_scanned: bool
+    on_error: OnError
+    on_report: Callable[[LoadReport], None] | None
 
 
 def load(

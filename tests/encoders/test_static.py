@@ -14,9 +14,10 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 
+from chimed_rag import MedQA
 from chimed_rag.encoders.base import Encoder, encoder_from_spec, load_encoder
 from chimed_rag.encoders.static import StaticEncoder, is_static_folder
-from chimed_rag.errors import EncoderError
+from chimed_rag.errors import EncoderError, IndexMismatchError
 from tests.contracts.encoder_contract import EncoderContract
 
 VOCABULARY = ["[UNK]", *"高血压糖尿病心"]
@@ -119,3 +120,22 @@ def test_another_kind_of_model_is_refused(folder: Path) -> None:
     save_file({"embeddings.word_embeddings.weight": TABLE}, folder / "model.safetensors")
     with pytest.raises(EncoderError, match="not a model2vec folder"):
         StaticEncoder(folder)
+
+
+def test_an_index_with_a_model_folder_survives_its_move(folder: Path, tmp_path: Path) -> None:
+    """Built with a folder, loaded from the manifest, moved, refused when it is another model."""
+    rows = [{"id": "a", "text": "高血压要限盐。"}, {"id": "b", "text": "糖尿病要查血糖。"}]
+    index = tmp_path / "index"
+    with MedQA.build(rows, index, encoder=folder) as built:
+        expected = built.search("高血压", k=2)
+    assert expected[0].document_id == "a"
+    assert set(expected[0].ranks) == {"dense", "lexical"}
+    with MedQA.load(index) as again:
+        assert again.search("高血压", k=2) == expected
+    moved = folder.rename(tmp_path / "moved")
+    with pytest.raises(EncoderError, match="tiny"):
+        MedQA.load(index)
+    with MedQA.load(index, encoder=moved) as again:
+        assert again.search("高血压", k=2) == expected
+    with pytest.raises(IndexMismatchError, match="chimed build"):
+        MedQA.load(index, encoder=save(tmp_path / "other", -TABLE))
