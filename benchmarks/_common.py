@@ -28,7 +28,7 @@ DEPTH = 100
 """How many passages each retriever of a hybrid gives to the fusion, everywhere."""
 AFTERWARDS = 1000
 """How many hits the peers that filter after the search look through; LangChain's default is 20."""
-DENSE_WEIGHT = 0.2
+DENSE_WEIGHT = 0.4
 """What our hashing encoder weighs beside lexical = 1; peers fuse with the same proportion."""
 
 
@@ -256,11 +256,12 @@ class Peer(Protocol):
 
 
 def encode(texts: Sequence[str]) -> Any:
-    """Our hashing encoder's vectors, float32 (n, 512)."""
+    """Our hashing encoder's vectors, float32 (n, its dimension)."""
     from chimed_rag.encoders.base import load_encoder
 
     global _encoder
     _encoder = _encoder or load_encoder("hashing")
+    assert _encoder.fusion_weight == DENSE_WEIGHT, "peers would fuse with another proportion than ours"
     return _encoder.encode_documents(texts)
 
 

@@ -129,7 +129,7 @@ def main() -> None:
             row["peak ÷ ours"] = row["peak RSS MB"] / rows[0]["peak RSS MB"]
         packages = dict.fromkeys(package for name in options.peers for package in PEERS[name]().packages)
         notes = [
-            "ours reads, cuts and hashes; peers read ready passages; all make the same 512 hashed columns and terms",
+            "ours reads, cuts and hashes; peers read ready passages; all make the same hashed vectors and terms",
             "peers keep fp32 vectors; LangChain's BM25 is pickled, the only way it has",
         ]
         report(
