@@ -293,10 +293,9 @@ def test_an_error_at_any_durable_call(folder: Path, path: Path, durability: Modu
         "io": OSError(errno.EIO, "Input/output error"),
     }.get(kind, KeyboardInterrupt())
     step = {"full": 5, "io": 8, "interrupt": 5, "interrupt after": 3}[kind]
-    work = folder / "work"
     outcomes = set()
     for point in range(0, 1000, step):
-        shutil.rmtree(work, ignore_errors=True)
+        work = folder / f"work-{point}"  # anew each time: tantivy's thread may still touch the folder of the one before
         shutil.copytree(path, work)
         left = point
 
