@@ -271,7 +271,7 @@ def test_every_quote_is_the_text_on_real_literature(shared_data, tmp_path):
         questions = [json.loads(line)["text"] for line in itertools.islice(file, 40)]
     with MedQA.build(rows, tmp_path / "i") as qa:
         answers = qa.ask_many(questions)
-        assert sum(len(answer.citations) for answer in answers) > 40
+        assert sum(len(answer.citations) for answer in answers) > 20
         for answer in answers:
             assert_cited(qa, answer)
             for evidence in answer.evidence:

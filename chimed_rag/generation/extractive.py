@@ -3,10 +3,10 @@
 Not covered: writing of its own, reconciling passages that contradict each other (both are quoted), inference.
 
 The relevance of a sentence is the share of the question's inverse document frequency that its words cover, its title
-and headings counting in part, raised where it speaks to the aspect asked about (treatment, cause, ...) and lowered with
-the rank of its passage. Sentences are then taken one by one by maximal marginal relevance, λ·relevance − (1 − λ) times
-the likeness to those taken (Carbonell & Goldstein, SIGIR 1998, doi:10.1145/290941.291025); likeness is the Jaccard
-index of terms.
+and headings counting in part, raised where it speaks to the aspect asked about (treatment, cause, ...), lowered with
+the rank of its passage, and multiplied by how far that passage is about the question at all (`query.aboutness`).
+Sentences are then taken one by one by maximal marginal relevance, λ·relevance − (1 − λ) times the likeness to those
+taken (Carbonell & Goldstein, SIGIR 1998, doi:10.1145/290941.291025); likeness is the Jaccard index of terms.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from chimed_rag.errors import InputError
 from chimed_rag.generation.segments import Segment, segments
+from chimed_rag.query.aboutness import MIN_ABOUTNESS, aboutness
 from chimed_rag.query.aspects import ASPECTS, Aspect, aspects
 from chimed_rag.query.question import TermWeight, asked_names, question_terms
 from chimed_rag.records import Draft, DraftCitation, DraftSentence, Evidence
@@ -114,7 +115,10 @@ def _weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeigh
     total = sum(weights.values()) or 1.0
     aspects_asked = [ASPECTS[name] for name in aspects(question)]
     found: list[_Candidate] = []
+    about = aboutness(question, evidence, term_weight)
     for place, passage in enumerate(evidence):
+        if about[place] < MIN_ABOUTNESS:
+            continue
         headings = " ".join(passage.headings)
         context = _context(passage, weights)
         is_titled = any(name <= _terms(f"{passage.title} {headings}") for name in named)
@@ -127,7 +131,7 @@ def _weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeigh
             )
             answers = _answers(fold(text), asked)
             relevance = (0.05 + covered / total) * (1 + answers) / (1 + _RANK * place)
-            relevance *= min(1.0, _COMFORTABLE / len(text)) ** 0.5 * (_LEANING if segment.leans else 1.0)
+            relevance *= about[place] * min(1.0, _COMFORTABLE / len(text)) ** 0.5 * (_LEANING if segment.leans else 1.0)
             names_it = is_titled or any(name <= words for name in named)
             found.append(_Candidate(place, segment, text, words, relevance, answers > 0, names_it))
     return found

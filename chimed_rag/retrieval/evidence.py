@@ -29,10 +29,13 @@ def collect_evidence(
         if len(evidence) == budget.passages:
             break
         stored = passages[item.row]
-        key = "".join(fold(stored.chunk.text).split())
-        if (distinct and key in seen) or (evidence and len(stored.chunk.text) > room):
+        if evidence and len(stored.chunk.text) > room:
             continue
-        seen.add(key)
+        if distinct:
+            key = "".join(fold(stored.chunk.text).split())
+            if key in seen:
+                continue
+            seen.add(key)
         room -= len(stored.chunk.text)
         evidence.append(_evidence(len(evidence) + 1, item, stored))
     return evidence

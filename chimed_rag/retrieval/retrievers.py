@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from typing import NamedTuple, Protocol
 
 from chimed_rag.config import Retrieval
@@ -78,9 +78,6 @@ def _weighted(query: str) -> dict[str, float]:
     return {term: n if term in content else n * FILLER_WEIGHT for term, n in Counter(terms(query)).items()}
 
 
-_BULK = 8
-
-
 class HybridRetriever:
     """Runs the retrievers that the settings ask for and fuses what they give."""
 
@@ -101,12 +98,9 @@ class HybridRetriever:
     def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Ranked]]:
         """At most k chunks for each query, ordered by (−score, chunk id)."""
         depth = max(k, self._settings.candidates)
-        # In bulk side by side: most of both searches runs outside of the interpreter's lock.
-        if len(queries) < _BULK:
-            found = [retriever.search(queries, depth, filter) for retriever in self.retrievers]
-        else:
-            with ThreadPoolExecutor(len(self.retrievers)) as pool:
-                found = list(pool.map(lambda retriever: retriever.search(queries, depth, filter), self.retrievers))
+        # One after the other: each uses all cores for many queries, and for one query a second thread was tried and won
+        # nothing measurable (both hand the interpreter's lock to and fro while they build queries and read hits).
+        found = [retriever.search(queries, depth, filter) for retriever in self.retrievers]
         lists = {retriever.name: hits for retriever, hits in zip(self.retrievers, found, strict=True)}
         return [self._fused({name: hits[i] for name, hits in lists.items()}, k) for i in range(len(queries))]
 
@@ -118,7 +112,8 @@ class HybridRetriever:
             fused = reciprocal_rank_fusion(rankings, self._settings.rrf_k, self._weights)
         else:
             fused = weighted_fusion(rankings, self._weights)
-        best = self._index.settle([(score, row) for row, score in fused], k)
+        last = fused[min(k, len(fused)) - 1][1] if fused else 0.0
+        best = self._index.settle([(score, row) for row, score in takewhile(lambda hit: hit[1] >= last, fused)], k)
         ranks: dict[int, dict[str, RankEntry]] = {row: {} for _, row in best}
         for name, hits in lists.items():
             for rank, (score, row) in enumerate(hits, 1):

@@ -70,7 +70,18 @@ def test_a_drug_that_the_evidence_does_not_have_is_named(name):
 
 def test_a_drug_in_passing_does_not_end_a_long_story():
     story = "孩子昨天晚上开始发热咳嗽，吃了一次阿奇霉素，今天早上又发热，还说头疼肚子疼，感冒引起的发热怎么处理？"
-    assert reason(story) is None
+    evidence = passages("感冒引起的发热以休息、饮水为主。", title="感冒")
+    assert reason(story, evidence) is None
+
+
+def test_evidence_on_another_matter_that_shares_the_words_of_the_question():
+    evidence = passages("三级手术是指风险较高、过程较复杂的手术。", title="医疗机构管理", headings=("手术分级",))
+    weights = {"狐臭": 9.0, "手术": 4.0, "风险": 5.0}
+    question = "做狐臭手术能管多久？有风险吗"
+    abstention = judge(question, evidence, term_weight=lambda term: weights.get(term, 10.0))
+    assert abstention is not None and abstention.reason == "weak_evidence" and "狐臭" in abstention.text
+    on_it = passages("狐臭手术的风险有出血、感染和瘢痕。", title="狐臭", headings=("治疗",))
+    assert judge(question, on_it, term_weight=lambda term: weights.get(term, 10.0)) is None
 
 
 def test_sharing_only_what_is_asked_is_sharing_nothing():

@@ -1,0 +1,49 @@
+"""Whether a passage is about what a question asks: the gate before quoting, and before answering at all.
+
+A passage is about the question as far as its name is (the share of its title, or of one heading, that the question
+says), or as far as its text is (the share of the question's matter that it covers): 1 - (1 - name)(1 - text), each
+share weighted by inverse document frequency. A medical text says in its title what it is about, so the name tells more
+than any count of words found; the text serves where there is no title.
+
+Not covered: whether a passage on the right matter holds the answer (the right disease, but not its prognosis).
+
+Chosen on 1,799 sentences offered for 160 patient questions over an encyclopedia and textbooks, each judged once; 44 %
+of the questions had nothing to the point among them. Area under the ROC curve for telling those, by the best passage:
+.79 (by the name alone .73, by the text alone .63, by logistic regression on nine such features .75, cross-validated).
+At 0.4, 31 % of the questions are refused: 53 % of those 44 %, 11 % of the questions with a good answer. The share of
+quoted sentences on the right matter rises from .40 to .57.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chimed_rag.query.question import TermWeight, content_runs, matter
+from chimed_rag.records import Evidence
+from chimed_rag.text import terms
+
+MIN_ABOUTNESS = 0.4
+"""Passages below are not quoted; a question for which no passage reaches it is not answered."""
+
+
+def aboutness(question: str, evidence: Sequence[Evidence], term_weight: TermWeight | None = None) -> list[float]:
+    """How far each passage is about the question, 0 to 1; without `term_weight` every term weighs the same."""
+
+    def weigh(term: str) -> float:  # a term that every passage has weighs nothing, but a name may hold no other
+        return max(term_weight(term), 1e-6) if term_weight is not None else 1.0
+
+    said = frozenset(terms(matter(question)))
+    runs = content_runs(matter(question), weigh)
+    total = sum(run.weight() for run in runs) or 1.0
+
+    def named(name: str) -> float:
+        weights = {term: weigh(term) for term in terms(name)}
+        return sum(weight for term, weight in weights.items() if term in said) / (sum(weights.values()) or 1.0)
+
+    def covered(passage: Evidence) -> float:
+        vocabulary = frozenset(terms("\n".join((passage.title, *passage.headings, passage.text))))
+        return sum(run.covered(vocabulary) for run in runs) / total
+
+    return [
+        1 - (1 - max(map(named, (passage.title, *passage.headings)))) * (1 - covered(passage)) for passage in evidence
+    ]
