@@ -292,7 +292,7 @@ class MedQA:
         weights = {term: weight(term) for term in dict.fromkeys(terms(rewritten.text))}
         explained = []
         for evidence in self.search(query, k, filter):
-            held = set(terms("\n".join((evidence.title, *evidence.headings, evidence.text))))
+            held = set(terms("\n".join((*evidence.names, *evidence.headings, evidence.text))))
             matched = {term: idf for term, idf in weights.items() if term in held}
             ordered = dict(sorted(matched.items(), key=lambda item: (-item[1], item[0])))
             explained.append(ExplainedEvidence(evidence=evidence, matched=ordered))

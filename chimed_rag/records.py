@@ -28,6 +28,13 @@ class Record(BaseModel):
     schema_version: Literal[1] = SCHEMA_VERSION
 
 
+def names(title: str, metadata: Metadata) -> tuple[str, ...]:
+    """What a document is called: its title and, if there is one, its `aliases` metadata (a list or one text)."""
+    aliases = metadata.get("aliases") or ()
+    others = aliases if isinstance(aliases, list | tuple) else (aliases,)
+    return tuple(dict.fromkeys(str(name) for name in (title, *others) if name))
+
+
 def content_hash(document: Document) -> str:
     """SHA-256 (hex) of what a document says (text, title, metadata, url, date, licence), not of where it was read."""
     rest = [document.title, document.metadata, document.url, document.date, document.licence]
@@ -53,6 +60,11 @@ class Document(Record):
     metadata: Metadata = Field(default_factory=dict)
     pages: tuple[int, ...] = ()
     content_hash: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The title and the aliases; see `names`."""
+        return names(self.title, self.metadata)
 
     @model_validator(mode="after")
     def _fill_hash(self) -> Document:
@@ -111,6 +123,11 @@ class Evidence(_Located):
     metadata: Metadata = Field(default_factory=dict)
     score: float
     ranks: dict[str, RankEntry] = Field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The title and the aliases of its document; see `names`."""
+        return names(self.title, self.metadata)
 
 
 class RankEntry(Record):

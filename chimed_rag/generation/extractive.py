@@ -121,7 +121,7 @@ def _weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeigh
             continue
         headings = " ".join(passage.headings)
         context = _context(passage, weights)
-        is_titled = any(name <= _terms(f"{passage.title} {headings}") for name in named)
+        is_titled = any(name <= _terms(" ".join((*passage.names, headings))) for name in named)
         asked = [(aspect, aspect.heading.search(fold(headings)) is not None) for aspect in aspects_asked]
         for segment in segments(passage.text):
             text = passage.text[slice(*segment.spans[-1])]
@@ -155,7 +155,7 @@ def _topical(
     text has are mostly colloquial, or cross a word boundary.
     """
     highest = max(weights.values(), default=0.0)
-    titled = frozenset[str]().union(*named, *(_terms(passage.title) for passage in evidence))
+    titled = frozenset[str]().union(*named, *(_terms(name) for passage in evidence for name in passage.names))
     return {
         term: min(weight, 0.7 * highest) * (2.0 if term in titled else 0.3 if term in _ASPECT_TERMS else 1.0)
         for term, weight in weights.items()

@@ -38,8 +38,8 @@ _LONGEST_FACET = 1000
 
 
 def index_text(document: Document, chunk: Chunk) -> str:
-    """What the encoder and the lexical index see of a chunk: title, headings, text."""
-    return "\n".join(part for part in (document.title, *chunk.headings, chunk.text) if part)
+    """What the encoder and the lexical index see of a chunk: title and aliases, headings, text."""
+    return "\n".join(part for part in (*document.names, *chunk.headings, chunk.text) if part)
 
 
 def _schema() -> tantivy.Schema:

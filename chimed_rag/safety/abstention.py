@@ -40,7 +40,7 @@ def judge(
     """
     runs = content_runs(matter(question), term_weight)
     vocabularies = [
-        frozenset(terms("\n".join((passage.title, *passage.headings, passage.text)))) for passage in evidence
+        frozenset(terms("\n".join((*passage.names, *passage.headings, passage.text)))) for passage in evidence
     ]
     if not runs or not (emergency or _in_scope(question, runs, evidence)):
         return _out_of_scope(question, runs)
@@ -62,11 +62,11 @@ def judge(
 def _in_scope(question: str, runs: list[Run], evidence: Sequence[Evidence]) -> bool:
     """Has medical words, names the title of a passage, or shares a stretch with one."""
     if not _HAN.search(question):  # "HbA1c" is a question to this literature only if all of it is found there
-        found = frozenset(term for passage in evidence for term in terms(f"{passage.title}\n{passage.text}"))
+        found = frozenset(term for passage in evidence for term in terms("\n".join((*passage.names, passage.text))))
         return bool(runs) and len(runs) <= 3 and all(run.covered(found) == run.weight() for run in runs)
     if is_medical(question):
         return True
-    titles = [fold(title).strip() for passage in evidence for title in (passage.title, *passage.headings)]
+    titles = [fold(title).strip() for passage in evidence for title in (*passage.names, *passage.headings)]
     folded = fold(question)
     return any(len(title) > 1 and title in folded for title in titles) or any(
         run.text[place : place + _TITLE_PART] in title
