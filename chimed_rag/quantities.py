@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from chimed_rag.text import HAN, WRAP, half_width
+from chimed_rag.text import HAN, WRAP, plain_forms
 
 # Canonical spellings; those of two letters and more are read in any case, single letters only as written.
 _LATIN_UNITS = re.findall(
@@ -93,7 +93,7 @@ def quantities(text: str) -> list[Quantity]:
 
     Chinese numerals count where a unit follows (三次, 半片). Dates, enumerations and digits inside names (B12) do not.
     """
-    folded = half_width(text)
+    folded = plain_forms(text)
     found: list[Quantity] = []
     for match in _QUANTITY.finditer(folded):
         for start, end, low, high, unit in _readings(match):
@@ -225,7 +225,7 @@ def protected_spans(text: str) -> list[tuple[int, int]]:
 
     Half-open spans, in order, disjoint, each of bounded length; none holds the end of a sentence.
     """
-    folded = WRAP.sub(" ", half_width(text))
+    folded = WRAP.sub(" ", plain_forms(text))
     spans: list[tuple[int, int]] = []
     previous_is_rate = False
     for match in _QUANTITY.finditer(folded):

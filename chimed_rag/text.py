@@ -7,24 +7,35 @@ Offsets count characters (code points), half-open, from 0. Every function takes 
 from __future__ import annotations
 
 import re
+import unicodedata
 from itertools import pairwise
 
-_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code - 0xFEE0).isalnum()}
-_FULL_WIDTH |= {0x3000: 0x20, 0xFF0E: 0x2E, 0xFF05: 0x25, 0xFF0F: 0x2F, 0xFF0B: 0x2B, 0xFF0D: 0x2D}
-_WIDE = re.compile("[" + "".join(map(chr, _FULL_WIDTH)) + "]")
+_PLAIN = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code - 0xFEE0).isalnum()}
+_PLAIN |= {0x3000: 0x20, 0xFF0E: 0x2E, 0xFF05: 0x25, 0xFF0F: 0x2F, 0xFF0B: 0x2B, 0xFF0D: 0x2D}
+# Radicals that look like whole characters. PDF files made by browsers hold them in their place: ⼝服 for 口服. The
+# Kangxi radicals have compatibility mappings; of their supplement, these are the ones that are characters by
+# themselves (Unicode's EquivalentUnifiedIdeograph.txt).
+_PLAIN |= {code: ord(unicodedata.normalize("NFKC", chr(code))) for code in range(0x2F00, 0x2FD6)}
+_PLAIN |= str.maketrans(
+    "⺒⺜⺝⺟⺠⺩⺫⺬⺶⺼⻄⻅⻆⻉⻋⻑⻓⻔⻘⻙⻚⻛⻜⻝⻢⻣⻤⻥⻦⻧⻨⻩⻪⻬⻮⻰⻳",
+    "巳日月母民王目示羊月西见角贝车長长门青韦页风飞食马骨鬼鱼鸟卤麦黄黾齐齿龙龟",
+)
+VARIANTS = "".join(map(chr, _PLAIN))
+"""The characters that `plain_forms` replaces."""
+_VARIANT = re.compile(f"[{VARIANTS}]")
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u3007"
 _TERM = re.compile(rf"[{HAN}]+|[a-z0-9\u00b5\u0370-\u03ff]+(?:[.+-][a-z0-9]+)*[%+]?")
 
 
-def half_width(text: str) -> str:
-    """Full-width letters, digits, blanks and the signs of numbers (．％／＋－) made half-width, one to one; Chinese
-    punctuation stays."""
-    return text.translate(_FULL_WIDTH) if _WIDE.search(text) else text
+def plain_forms(text: str) -> str:
+    """Full-width letters, digits, blanks and the signs of numbers (．％／＋－) made half-width, and radicals made the
+    characters they look like, one to one; Chinese punctuation stays."""
+    return text.translate(_PLAIN) if _VARIANT.search(text) else text
 
 
 def fold(text: str) -> str:
     """The form in which texts are compared: half-width letters and digits, lower case; the length never changes."""
-    folded = half_width(text)
+    folded = plain_forms(text)
     lowered = folded.lower()
     if len(lowered) == len(folded):
         return lowered
@@ -80,7 +91,7 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     A sentence ends after 。！？； and …, at a line break that is no mere wrapping of a long line, and at a full stop
     that is one (not in 0.5, v1.2, "1.", e.g.). No end lies in a short bracket or quotation, or in a protected span.
     """
-    joined = WRAP.sub(" ", half_width(text))
+    joined = WRAP.sub(" ", plain_forms(text))
     spans: list[tuple[int, int]] = []
     begin = 0
     for match in _CANDIDATE.finditer(joined):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chimed_rag.quantities import canonical_unit, protected_spans, quantities
-from chimed_rag.text import fold, half_width, sentence_spans, terms
+from chimed_rag.text import fold, plain_forms, sentence_spans, terms
 
 FEW = settings(max_examples=100, deadline=None)
 MEDICAL = st.text(
@@ -187,8 +187,13 @@ def test_quantities_lie_in_order_where_they_say(text: str) -> None:
 @FEW
 @given(st.text(max_size=60))
 def test_folding_keeps_the_length(text: str) -> None:
-    assert len(fold(text)) == len(half_width(text)) == len(text)
-    assert half_width(fold(text)) == fold(text)
+    assert len(fold(text)) == len(plain_forms(text)) == len(text)
+    assert plain_forms(fold(text)) == fold(text)
+
+
+def test_radicals_in_the_place_of_characters_are_the_characters() -> None:
+    assert fold("⼝服，成⼈⻓期⽤⻝盐⻅效") == "口服，成人长期用食盐见效"
+    assert terms("⼝服") == ["口服"]
 
 
 def test_terms_and_units() -> None:

@@ -1,4 +1,5 @@
-"""A document becomes a clean view of itself: no control characters, no page headers, half-width letters and digits.
+"""A document becomes a clean view of itself: no control characters, no page headers, half-width letters and digits,
+characters instead of radicals.
 
 Not done: the document itself is never altered, and nothing is joined but a sentence that a removed page header cut.
 """
@@ -13,14 +14,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from chimed_rag.records import Run
-from chimed_rag.text import half_width
+from chimed_rag.text import VARIANTS, plain_forms
 
 # Zero-width and direction marks, soft hyphens and control characters stand inside words: they are taken out.
 _HIDDEN = "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
 # Other blanks and line breaks become plain ones, lone surrogates (not writable as UTF-8) a replacement character.
 _STRANGE = "\t\x0b\x0c\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\ud800-\udfff"
-_WIDE = "\uff10-\uff19\uff21-\uff3a\uff41-\uff5a．％／＋－\u3000"
-_DIRTY = re.compile(f"[{_HIDDEN}{_STRANGE}{_WIDE}]")
+_DIRTY = re.compile(f"[{_HIDDEN}{_STRANGE}{VARIANTS}]")
 _INVISIBLE = re.compile(f"[{_HIDDEN}]+")
 _PLAIN = dict.fromkeys(map(ord, "\x0b\x0c\r\x85\u2028\u2029"), "\n")
 _PLAIN |= dict.fromkeys([0x09, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F], " ")
@@ -98,13 +98,13 @@ def clean(text: str, pages: Sequence[int] = ()) -> CleanView:
     """The clean view of a text; `pages` are the offsets at which its pages begin (none: no header is looked for).
 
     Lines that repeat at the edges of at least three pages and half of all, and page numbers there, are left out; a
-    sentence that they interrupt reads through. What is replaced one to one (full-width letters, odd blanks) keeps
-    its offset.
+    sentence that they interrupt reads through. What is replaced one to one (full-width letters, radicals, odd blanks)
+    keeps its offset.
     """
     plain = text
     cuts: list[_Cut] = []
     if _DIRTY.search(text):
-        plain = half_width(text).replace("\r\n", " \n").translate(_PLAIN)
+        plain = plain_forms(text).replace("\r\n", " \n").translate(_PLAIN)
         cuts = [(*match.span(), "control") for match in _INVISIBLE.finditer(plain)]
     if "\n\n" in plain or "\n " in plain:
         cuts += [(*match.span(1), "blank_lines") for match in _EMPTY_LINES.finditer(plain)]

@@ -32,7 +32,7 @@ def test_clean_text_is_itself() -> None:
 
 
 def test_what_is_replaced_one_to_one() -> None:
-    view = clean("布洛芬０．２ｇ，\u3000一日３次。\r\n饭后\x0c服\xa0用\ud800")
+    view = clean("布洛芬０．２ｇ，\u3000⼀⽇３次。\r\n饭后\x0c服\xa0用\ud800")
     assert view.text == "布洛芬0.2g， 一日3次。 \n饭后\n服 用\ufffd"
     assert len(view.runs) == 1
 
