@@ -257,6 +257,12 @@ class Segment:
                 self._connection.close()
                 self._connection = None
 
+    def __del__(self) -> None:
+        # A generation that was replaced while questions were in flight goes with the last of them, and nobody closes
+        # it; Python 3.13 warns of databases that go so.
+        if getattr(self, "_connection", None) is not None:
+            self.close()
+
     def find(self, document_id: str) -> DocumentEntry | None:
         """Where the document with this id lies in this segment, dead or alive."""
         if not storable(document_id):
