@@ -15,11 +15,12 @@ demo: $(VENV)/.demo  ## set up the light core with [cpu] (no torch) and answer a
 test: $(VENV)/.dev  ## set up what the tests need and run them, notebooks included
 	$(BIN)/python -m pytest $(TESTS)
 
-check: $(VENV)/.dev  ## ruff, mypy --strict, import-linter
+check: $(VENV)/.dev  ## ruff, mypy --strict, import-linter, the form of the starter literature
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.check_starter
 
 bench: $(VENV)-bench/.done  ## run the benchmarks beside peers; needs the literature (CHIMED_SHARED or ../shared)
 	$(VENV)-bench/bin/python benchmarks/build.py

@@ -73,6 +73,8 @@ class EvidenceBudget(_Settings):
 
     passages: int = Field(8, ge=1)
     characters: int = Field(6000, ge=1)
+    whole_documents: int = Field(3, ge=0)
+    """Of so many of the best documents the other passages follow, where a document has no more than a dozen."""
 
 
 class Config(_Settings):

@@ -315,7 +315,7 @@ class MedQA:
 
     def ask_many(self, questions: Sequence[str], *, filter: Filter | None = None) -> list[Answer]:
         """`ask` for many questions, retrieved in one go."""
-        from chimed_rag.retrieval.evidence import collect_evidence
+        from chimed_rag.retrieval.evidence import collect_evidence, with_whole_documents
 
         view = self._view
         began = perf_counter()
@@ -324,10 +324,16 @@ class MedQA:
             step="rewriting", milliseconds=_since(began), detail={"changed": [bool(q.changes) for q in queries]}
         )
         began = perf_counter()
-        # Twice the budget, because duplicates will be left out.
-        ranked = self._ranked(view, queries, 2 * self.config.evidence.passages, filter)
-        passages = view.index.passages([item.row for items in ranked for item in items])
-        evidence = [collect_evidence(items, passages, self.config.evidence) for items in ranked]
+        budget = self.config.evidence
+        # More than the budget, because duplicates will be left out and neighbours keep what the retrievers gave them.
+        ranked = self._ranked(view, queries, 5 * budget.passages, filter)
+        passages = view.index.passages([item.row for items in ranked for item in items[: 2 * budget.passages]])
+        evidence = [
+            with_whole_documents(
+                collect_evidence(items[: 2 * budget.passages], passages, budget), items, view.index, budget
+            )
+            for items in ranked
+        ]
         retrieval = TraceEntry(
             step="retrieval",
             milliseconds=_since(began),
@@ -364,7 +370,7 @@ class MedQA:
             TraceEntry(step="triage", milliseconds=_since(began), detail={"rules": [flag.rule for flag in flags]}),
             *trace,
         ]
-        weight = view.index.lexical.inverse_document_frequency
+        weight = cache(view.index.lexical.inverse_document_frequency)
         began = perf_counter()
         abstention = judge(query.text, found, term_weight=weight, emergency=bool(flags))
         steps.append(

@@ -26,8 +26,8 @@ def test_words_that_only_ask_do_not_count():
 
 def test_rare_words_weigh_more():
     evidence = passages("手术有风险。", title="")
-    (even,) = aboutness("狐臭手术", evidence)
-    (weighed,) = aboutness("狐臭手术", evidence, lambda term: 9.0 if term == "狐臭" else 1.0)
+    (even,) = aboutness("麻风手术", evidence)
+    (weighed,) = aboutness("麻风手术", evidence, lambda term: 9.0 if term == "麻风" else 1.0)
     assert 0 < weighed < even < 1
 
 

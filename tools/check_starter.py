@@ -226,7 +226,8 @@ def problems(folder: Path = STARTER, questions: Path = QUESTIONS) -> list[str]:
 def main() -> int:
     """Prints the problems; 1 if there are any."""
     found = problems(*map(Path, sys.argv[1:3]))
-    print("\n".join(found[:200]))  # noqa: T201
+    if found:
+        print("\n".join(found[:200]))
     return 1 if found else 0
 
 

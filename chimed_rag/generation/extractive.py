@@ -2,11 +2,11 @@
 
 Not covered: writing of its own, reconciling passages that contradict each other (both are quoted), inference.
 
-The relevance of a sentence is the share of the question's inverse document frequency that its words cover, its title
-and headings counting in part, raised where it speaks to the aspect asked about (treatment, cause, ...), lowered with
-the rank of its passage, and multiplied by how far that passage is about the question at all (`query.aboutness`).
+The relevance of a sentence is the probability that it answers, by logistic regression on the `Features` below,
+times how far its document is about the question (`query.aboutness`).
 Sentences are then taken one by one by maximal marginal relevance, λ·relevance − (1 − λ) times the likeness to those
-taken (Carbonell & Goldstein, SIGIR 1998, doi:10.1145/290941.291025); likeness is the Jaccard index of terms.
+taken (Carbonell & Goldstein, SIGIR 1998, doi:10.1145/290941.291025); likeness is the Jaccard index of terms. Documents
+that are not about the question are not quoted at all.
 """
 
 from __future__ import annotations
@@ -14,41 +14,64 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import exp, log, sqrt
+from typing import NamedTuple
 
 from chimed_rag.errors import InputError
 from chimed_rag.generation.segments import Segment, segments
 from chimed_rag.query.aboutness import MIN_ABOUTNESS, aboutness
 from chimed_rag.query.aspects import ASPECTS, Aspect, aspects
-from chimed_rag.query.question import TermWeight, asked_names, question_terms
+from chimed_rag.query.lay_terms import clinical
+from chimed_rag.query.question import TermWeight, asked_names, matter
 from chimed_rag.records import Draft, DraftCitation, DraftSentence, Evidence
 from chimed_rag.text import fold, terms
 
-_CONTEXT = 0.8  # a word in the title counts this much of a word in the sentence
-_SAID, _HEADED, _BOTH = 0.8, 0.5, 1.8  # what speaking to the aspect adds: by its own words, by its heading, by both
-_RANK = 0.12  # passage n + 1 weighs 1 / (1 + _RANK * n)
-_COMFORTABLE = 120  # characters; longer sentences cover more words without answering more
-_LEANING = 0.5  # a sentence that refers to something not quoted
 _ALIKE = 0.75  # sentences with this Jaccard index say the same, unless numbers or negations differ
 _NEGATION = re.compile(r"[不无未非禁忌勿别没]")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _MOST_PLACES = 3
-_ASPECT_TERMS = frozenset(
-    terms("治疗 症状 表现 病因 预防 检查 诊断 调理 处理 用药 药物 饮食 引起 导致 效果 疗效 副作用 禁忌 治好 治愈 吃药")
-)
+_HEADED = 0.3  # a heading alone speaks to what is asked this much
+_LEANING = 0.5  # a sentence that refers to something not quoted
+_HAN = re.compile("[\u4e00-\u9fff]")
+
+
+class Features(NamedTuple):
+    """What the relevance of a sentence is computed from; each but the last is 0 to 1.
+
+    Args:
+        alike: cosine of the sets of Chinese characters of question and sentence, those of the names left out.
+        answers: how well the sentence speaks to what is asked (treatment, cause, dose, ...).
+        named: share of its document's best name that the question says.
+        document: score of its document over that of the best.
+        passage: score of its passage over that of the best document.
+        length: natural logarithm of the number of its characters.
+    """
+
+    alike: float
+    answers: float
+    named: float
+    document: float
+    passage: float
+    length: float
+
+
+WEIGHTS = Features(alike=12.54, answers=0.91, named=0.65, document=3.70, passage=2.96, length=1.26)
+INTERCEPT = -14.96
+"""Fitted by `python -m tools.fit_extractive` on the development questions of the starter literature."""
 
 
 @dataclass
-class _Candidate:
+class Candidate:
     """A segment with what the choice needs; `place` is its passage's position in the evidence."""
 
     place: int
     segment: Segment
     text: str
     words: frozenset[str]
+    features: Features
     relevance: float
-    answers: bool  # speaks to the aspect asked about
     names_it: bool  # it, its title or a heading names the drug asked about
-    twins: list[_Candidate] = field(default_factory=list)
+    twins: list[Candidate] = field(default_factory=list)
 
 
 class ExtractiveGenerator:
@@ -67,7 +90,7 @@ class ExtractiveGenerator:
     name = "extractive"
 
     def __init__(
-        self, max_sentences: int = 5, max_chars: int = 500, *, trade_off: float = 0.75, floor: float = 0.45
+        self, max_sentences: int = 5, max_chars: int = 500, *, trade_off: float = 0.75, floor: float = 0.2
     ) -> None:
         if max_sentences < 1 or max_chars < 1 or not 0 <= trade_off <= 1 or not 0 <= floor <= 1:
             raise InputError("max_sentences and max_chars must be positive, trade_off and floor within 0 and 1")
@@ -76,20 +99,22 @@ class ExtractiveGenerator:
 
     def generate(self, question: str, evidence: Sequence[Evidence], *, term_weight: TermWeight | None = None) -> Draft:
         """The quoted sentences, the most relevant first, the others by passage and position."""
-        candidates = _merge(_weighed(question, evidence, term_weight))
+        candidates = _merge(weighed(question, evidence, term_weight))
         chosen = self._choose(candidates)
         order = sorted(chosen[1:], key=lambda candidate: (candidate.place, candidate.segment.spans))
         return Draft(generator=self.name, sentences=tuple(_sentences([*chosen[:1], *order], evidence)))
 
-    def _choose(self, candidates: list[_Candidate]) -> list[_Candidate]:
+    def _choose(self, candidates: list[Candidate]) -> list[Candidate]:
         """Maximal marginal relevance within the budget, the most relevant first."""
-        pool = [candidate for candidate in candidates if candidate.names_it] or candidates
+        fitting = [one for one in candidates if sum(end - begin for begin, end in one.segment.spans) <= self._max_chars]
+        pool = [candidate for candidate in fitting if candidate.names_it] or fitting
+        if not any(candidate.features.alike for candidate in pool):  # a name and what is asked about it, nothing else
+            pool = [candidate for candidate in pool if candidate.features.answers == 1.0] or pool
         best = max((candidate.relevance for candidate in pool), default=0.0)
         pool = [candidate for candidate in pool if candidate.relevance >= self._floor * best]
-        pool = [candidate for candidate in pool if candidate.answers] or pool
         pool = [candidate for candidate in pool if not candidate.segment.leans] or pool
         alike = [0.0] * len(pool)
-        chosen: list[_Candidate] = []
+        chosen: list[Candidate] = []
         sentences, chars = self._max_sentences, self._max_chars
         while pool:
             marginal = [
@@ -108,80 +133,82 @@ class ExtractiveGenerator:
         return chosen
 
 
-def _weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight | None) -> list[_Candidate]:
-    """Every segment of the evidence with its relevance, in order of reading."""
+def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight | None = None) -> list[Candidate]:
+    """Every segment of the passages that are about the question, with its relevance, in order of reading."""
+    wordings = list(dict.fromkeys((question, clinical(question))))
+    characters = [frozenset(_HAN.findall(matter(wording))) for wording in wordings]
+    said = frozenset(term for wording in wordings for term in terms(matter(wording)))
+    asked = [ASPECTS[name] for name in aspects(question)]
     named = [_terms(name) for name in asked_names(question)]
-    weights = _topical(question_terms(question, term_weight), named, evidence)
-    total = sum(weights.values()) or 1.0
-    aspects_asked = [ASPECTS[name] for name in aspects(question)]
-    found: list[_Candidate] = []
-    about = aboutness(question, evidence, term_weight)
-    for place, passage in enumerate(evidence):
-        if about[place] < MIN_ABOUTNESS:
+    weigh = term_weight or (lambda _: 1.0)
+    documents = document_scores(evidence)
+    best = max(documents.values(), default=1.0) or 1.0
+    found: list[Candidate] = []
+    for place, (passage, about) in enumerate(zip(evidence, aboutness(question, evidence, term_weight), strict=True)):
+        if about < MIN_ABOUTNESS:
             continue
-        headings = " ".join(passage.headings)
-        context = _context(passage, weights)
-        is_titled = any(name <= _terms(" ".join((*passage.names, headings))) for name in named)
-        asked = [(aspect, aspect.heading.search(fold(headings)) is not None) for aspect in aspects_asked]
+        names, headings = _terms("\n".join(passage.names)), _terms("\n".join(passage.headings))
+        called = frozenset("".join(passage.names))
+        share = max((_share(name, said, weigh) for name in passage.names), default=0.0)
+        is_titled = any(name <= names | headings for name in named)
+        under = [(aspect, aspect.heading.search(fold(" ".join(passage.headings))) is not None) for aspect in asked]
         for segment in segments(passage.text):
             text = passage.text[slice(*segment.spans[-1])]
-            words = _terms(text)
-            covered = sum(
-                weight * (1.0 if term in words else context.get(term, 0.0)) for term, weight in weights.items()
+            words, folded = _terms(text), fold(text)
+            features = Features(
+                alike=max(_cosine(frozenset(_HAN.findall(text)) - called, each - called) for each in characters),
+                answers=_answers(folded, under),
+                named=share,
+                document=documents[passage.document_id] / best,
+                passage=passage.score / best,
+                length=log(len(text)),
             )
-            answers = _answers(fold(text), asked)
-            relevance = (0.05 + covered / total) * (1 + answers) / (1 + _RANK * place)
-            relevance *= about[place] * min(1.0, _COMFORTABLE / len(text)) ** 0.5 * (_LEANING if segment.leans else 1.0)
+            relevance = _relevance(features) * about * (_LEANING if segment.leans else 1.0)
             names_it = is_titled or any(name <= words for name in named)
-            found.append(_Candidate(place, segment, text, words, relevance, answers > 0, names_it))
+            found.append(Candidate(place, segment, text, words, features, relevance, names_it))
     return found
 
 
+def document_scores(evidence: Sequence[Evidence]) -> dict[str, float]:
+    """The score of each document: that of its best passage and three tenths of those of its next three."""
+    scores: dict[str, list[float]] = {}
+    for passage in evidence:
+        scores.setdefault(passage.document_id, []).append(passage.score)
+    ordered = {document: sorted(found, reverse=True) for document, found in scores.items()}
+    return {document: found[0] + 0.3 * sum(found[1:4]) for document, found in ordered.items()}
+
+
 def _answers(folded: str, asked: Sequence[tuple[Aspect, bool]]) -> float:
-    """How well a sentence speaks to what is asked: to the aspect it serves best; `asked` says whose heading fits."""
+    """How well a sentence speaks to what is asked, by the aspect it serves best; `asked` says whose heading fits."""
     best = 0.0
     for aspect, is_headed in asked:
         says = aspect.answered.search(folded) is not None
-        best = max(best, _BOTH if says and is_headed else _SAID if says else _HEADED if is_headed else 0.0)
+        best = max(best, 1.0 if says else _HEADED if is_headed else 0.0)
     return best
 
 
-def _topical(
-    weights: dict[str, float], named: Sequence[frozenset[str]], evidence: Sequence[Evidence]
-) -> dict[str, float]:
-    """A word of a title or of a drug's name is the matter itself and weighs more; the rarest words weigh less.
+def _relevance(features: Features) -> float:
+    logit = INTERCEPT + sum(weight * value for weight, value in zip(WEIGHTS, features, strict=True))
+    return 1.0 / (1.0 + exp(-logit))
 
-    What is asked about a matter (治疗, 症状) is weighed by `ASPECTS` and counts little as a word. Words that hardly any
-    text has are mostly colloquial, or cross a word boundary.
-    """
-    highest = max(weights.values(), default=0.0)
-    titled = frozenset[str]().union(*named, *(_terms(name) for passage in evidence for name in passage.names))
-    return {
-        term: min(weight, 0.7 * highest) * (2.0 if term in titled else 0.3 if term in _ASPECT_TERMS else 1.0)
-        for term, weight in weights.items()
-    }
+
+def _share(name: str, said: frozenset[str], weigh: TermWeight) -> float:
+    """How much of a name's weight is said."""
+    weights = {term: max(weigh(term), 1e-6) for term in terms(name)}
+    return sum(weight for term, weight in weights.items() if term in said) / (sum(weights.values()) or 1.0)
+
+
+def _cosine(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / sqrt(len(one) * len(other)) if one and other else 0.0
 
 
 def _terms(text: str) -> frozenset[str]:
     return frozenset(terms(text))
 
 
-def _context(passage: Evidence, weights: dict[str, float]) -> dict[str, float]:
-    """How much each word of title and headings counts for the sentences below them.
-
-    A title that says more than was asked ("妊娠合并甲亢" to a question on "甲亢") is about something else: it counts by
-    the share of its words that the question has.
-    """
-    title = set(terms(passage.title))
-    shared = sum(term in weights for term in title) / len(title) if title else 0.0
-    counts = dict.fromkeys(terms(" ".join(passage.headings)), _CONTEXT)
-    counts.update(dict.fromkeys(title, _CONTEXT * (0.5 + 0.5 * shared)))
-    return counts
-
-
-def _merge(candidates: list[_Candidate]) -> list[_Candidate]:
+def _merge(candidates: list[Candidate]) -> list[Candidate]:
     """One candidate for each saying; its twins in other places become further citations."""
-    kept: list[_Candidate] = []
+    kept: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda one: -one.relevance):
         twin = next((one for one in kept if _same(one, candidate)), None) if len(candidate.segment.spans) == 1 else None
         if twin is None:
@@ -191,7 +218,7 @@ def _merge(candidates: list[_Candidate]) -> list[_Candidate]:
     return kept
 
 
-def _same(one: _Candidate, other: _Candidate) -> bool:
+def _same(one: Candidate, other: Candidate) -> bool:
     """Nearly the same words, with the same numbers and as many negations."""
     if len(one.segment.spans) > 1 or _likeness(one.words, other.words) < _ALIKE:
         return False
@@ -207,18 +234,18 @@ def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
     return shared / (len(one) + len(other) - shared) if shared else 0.0
 
 
-def _quoted(place: int, span: tuple[int, int], chosen: Sequence[_Candidate]) -> bool:
+def _quoted(place: int, span: tuple[int, int], chosen: Sequence[Candidate]) -> bool:
     return any(one.place == place and span in one.segment.spans for one in chosen)
 
 
-def _repeats(candidate: _Candidate, chosen: Sequence[_Candidate]) -> bool:
+def _repeats(candidate: Candidate, chosen: Sequence[Candidate]) -> bool:
     """Its own sentence is quoted already, alone, as a predecessor, or within a list (or a list around it)."""
     begin, end = candidate.segment.spans[-1]
     spans = [span for one in chosen if one.place == candidate.place for span in one.segment.spans]
     return any(begin < stop and start < end for start, stop in spans)
 
 
-def _sentences(chosen: Sequence[_Candidate], evidence: Sequence[Evidence]) -> list[DraftSentence]:
+def _sentences(chosen: Sequence[Candidate], evidence: Sequence[Evidence]) -> list[DraftSentence]:
     """Each span once, in the order given; the last span of a segment also cites the places of its twins."""
     said: set[tuple[int, tuple[int, int]]] = set()
     sentences: list[DraftSentence] = []

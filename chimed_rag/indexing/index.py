@@ -207,6 +207,11 @@ class Index:
         """Chunks with their documents, by row."""
         return self.store.stored(rows)
 
+    def rows_of(self, document_id: str) -> range:
+        """The rows of the chunks of a living document, in order; empty if there is none with this id."""
+        entry = self.store.find(document_id)
+        return range(entry.number, entry.number + entry.chunks) if entry is not None else range(0)
+
     def document(self, document_id: str) -> Document | None:
         """The living document with this id."""
         return self.store.document(document_id)

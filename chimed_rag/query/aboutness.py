@@ -18,32 +18,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chimed_rag.query.lay_terms import clinical
 from chimed_rag.query.question import TermWeight, content_runs, matter
 from chimed_rag.records import Evidence
 from chimed_rag.text import terms
 
-MIN_ABOUTNESS = 0.5
+MIN_ABOUTNESS = 0.4
 """Passages below are not quoted; a question for which no passage reaches it is not answered."""
 
 
 def aboutness(question: str, evidence: Sequence[Evidence], term_weight: TermWeight | None = None) -> list[float]:
-    """How far each passage is about the question, 0 to 1; without `term_weight` every term weighs the same."""
+    """How far the document of each passage, told by those of its passages given, is about the question: 0 to 1.
+
+    Without `term_weight` every term weighs the same.
+    """
 
     def weigh(term: str) -> float:  # a term that every passage has weighs nothing, but a name may hold no other
         return max(term_weight(term), 1e-6) if term_weight is not None else 1.0
 
-    said = frozenset(terms(matter(question)))
-    runs = content_runs(matter(question), weigh)
-    total = sum(run.weight() for run in runs) or 1.0
+    wordings = [
+        (frozenset(terms(matter(wording))), content_runs(matter(wording), weigh))
+        for wording in dict.fromkeys((question, clinical(question)))
+    ]
 
     def named(name: str) -> float:
         weights = {term: weigh(term) for term in terms(name)}
-        return sum(weight for term, weight in weights.items() if term in said) / (sum(weights.values()) or 1.0)
+        total = sum(weights.values()) or 1.0
+        return max(sum(weights[term] for term in weights if term in said) / total for said, _ in wordings)
 
-    def about(passage: Evidence) -> float:
-        called = (*passage.names, *passage.headings)
-        vocabulary = frozenset(terms("\n".join((*called, passage.text))))
-        covered = sum(run.covered(vocabulary) for run in runs) / total
+    documents: dict[str, list[Evidence]] = {}
+    for passage in evidence:
+        documents.setdefault(passage.document_id, []).append(passage)
+
+    def about(passages: Sequence[Evidence]) -> float:
+        called = list(dict.fromkeys(name for one in passages for name in (*one.names, *one.headings)))
+        vocabulary = frozenset(terms("\n".join((*called, *(one.text for one in passages)))))
+        covered = max(
+            sum(run.covered(vocabulary) for run in runs) / (sum(run.weight() for run in runs) or 1.0)
+            for _, runs in wordings
+        )
         return 1 - (1 - max(map(named, called), default=0.0)) * (1 - covered)
 
-    return [about(passage) for passage in evidence]
+    found = {document: about(passages) for document, passages in documents.items()}
+    return [found[passage.document_id] for passage in evidence]

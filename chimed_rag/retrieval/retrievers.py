@@ -14,6 +14,7 @@ from chimed_rag.config import Retrieval
 from chimed_rag.encoders.base import Encoder, checked
 from chimed_rag.indexing.filters import Filter
 from chimed_rag.indexing.index import Index, Scored
+from chimed_rag.query.lay_terms import clinical
 from chimed_rag.query.question import content_terms
 from chimed_rag.records import RankEntry
 from chimed_rag.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
@@ -60,6 +61,10 @@ lexical alone: .279 at weight 1, .286 at .8, .293 at .6, .292 at .5, .290 at .4;
 """
 
 
+CLINICAL_WEIGHT = 0.6
+"""Weight of the clinical words for what the query says in lay words, beside 1 for the query's own."""
+
+
 class LexicalRetriever:
     """BM25 over the query's index terms; a term that the query repeats weighs as often, filler weighs less."""
 
@@ -75,7 +80,9 @@ class LexicalRetriever:
 
 def _weighted(query: str) -> dict[str, float]:
     content = frozenset(content_terms(query))
-    return {term: n if term in content else n * FILLER_WEIGHT for term, n in Counter(terms(query)).items()}
+    said = {term: n if term in content else n * FILLER_WEIGHT for term, n in Counter(terms(query)).items()}
+    others = content_terms(clinical(query))
+    return said | {term: CLINICAL_WEIGHT for term in others if term not in said}
 
 
 class HybridRetriever:
