@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, log, sqrt
 from typing import NamedTuple
 
@@ -62,14 +62,19 @@ INTERCEPT = -14.96
 
 @dataclass
 class Candidate:
-    """A segment with what the choice needs; `place` is its passage's position in the evidence."""
+    """A segment with what the choice needs.
+
+    `place` is its passage's position in the evidence; `order` sorts by document (the best first) and place in it.
+    """
 
     place: int
+    order: tuple[int, int, int]
     segment: Segment
     text: str
     words: frozenset[str]
     features: Features
     relevance: float
+    headed: bool  # stands under a heading that speaks to what is asked
     names_it: bool  # it, its title or a heading names the drug asked about
     twins: list[Candidate] = field(default_factory=list)
 
@@ -98,18 +103,16 @@ class ExtractiveGenerator:
         self._trade_off, self._floor = trade_off, floor
 
     def generate(self, question: str, evidence: Sequence[Evidence], *, term_weight: TermWeight | None = None) -> Draft:
-        """The quoted sentences, the most relevant first, the others by passage and position."""
+        """The quoted sentences, the most relevant first, the others by document and position."""
         candidates = _merge(weighed(question, evidence, term_weight))
         chosen = self._choose(candidates)
-        order = sorted(chosen[1:], key=lambda candidate: (candidate.place, candidate.segment.spans))
+        order = sorted(chosen[1:], key=lambda candidate: candidate.order)
         return Draft(generator=self.name, sentences=tuple(_sentences([*chosen[:1], *order], evidence)))
 
     def _choose(self, candidates: list[Candidate]) -> list[Candidate]:
         """Maximal marginal relevance within the budget, the most relevant first."""
         fitting = [one for one in candidates if sum(end - begin for begin, end in one.segment.spans) <= self._max_chars]
-        pool = [candidate for candidate in fitting if candidate.names_it] or fitting
-        if not any(candidate.features.alike for candidate in pool):  # a name and what is asked about it, nothing else
-            pool = [candidate for candidate in pool if candidate.features.answers == 1.0] or pool
+        pool = _section(fitting) or [candidate for candidate in fitting if candidate.names_it] or fitting
         best = max((candidate.relevance for candidate in pool), default=0.0)
         pool = [candidate for candidate in pool if candidate.relevance >= self._floor * best]
         pool = [candidate for candidate in pool if not candidate.segment.leans] or pool
@@ -133,6 +136,23 @@ class ExtractiveGenerator:
         return chosen
 
 
+def _section(candidates: list[Candidate]) -> list[Candidate]:
+    """The sentences that answer where only a name and something about it are asked (烫伤怎么处理), else none.
+
+    They are those of the best document of that name that speak to what is asked, in order: under a heading that does
+    and by their own words, or under such a heading, or by their own words.
+    """
+    called = [candidate for candidate in candidates if candidate.features.named == 1.0]
+    best = max((candidate.features.document for candidate in called), default=0.0)
+    of_best = [candidate for candidate in called if candidate.features.document == best]
+    if any(candidate.features.alike for candidate in of_best):
+        return []
+    saying = [candidate for candidate in of_best if candidate.features.answers == 1.0]
+    headed = [candidate for candidate in of_best if candidate.headed]
+    both = [candidate for candidate in saying if candidate.headed]
+    return [replace(one, relevance=1.0) for one in sorted(both or headed or saying, key=lambda one: one.order)]
+
+
 def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight | None = None) -> list[Candidate]:
     """Every segment of the passages that are about the question, with its relevance, in order of reading."""
     wordings = list(dict.fromkeys((question, clinical(question))))
@@ -142,6 +162,9 @@ def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight
     named = [_terms(name) for name in asked_names(question)]
     weigh = term_weight or (lambda _: 1.0)
     documents = document_scores(evidence)
+    first: dict[str, int] = {}
+    for place, passage in enumerate(evidence):
+        first.setdefault(passage.document_id, place)
     best = max(documents.values(), default=1.0) or 1.0
     found: list[Candidate] = []
     for place, (passage, about) in enumerate(zip(evidence, aboutness(question, evidence, term_weight), strict=True)):
@@ -152,6 +175,7 @@ def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight
         share = max((_share(name, said, weigh) for name in passage.names), default=0.0)
         is_titled = any(name <= names | headings for name in named)
         under = [(aspect, aspect.heading.search(fold(" ".join(passage.headings))) is not None) for aspect in asked]
+        headed = any(fits for _, fits in under)
         for segment in segments(passage.text):
             text = passage.text[slice(*segment.spans[-1])]
             words, folded = _terms(text), fold(text)
@@ -165,7 +189,8 @@ def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight
             )
             relevance = _relevance(features) * about * (_LEANING if segment.leans else 1.0)
             names_it = is_titled or any(name <= words for name in named)
-            found.append(Candidate(place, segment, text, words, features, relevance, names_it))
+            order = (first[passage.document_id], passage.start, segment.spans[0][0])
+            found.append(Candidate(place, order, segment, text, words, features, relevance, headed, names_it))
     return found
 
 

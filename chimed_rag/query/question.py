@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import log
 
 from chimed_rag.query.aspects import FORM_LABELS, aspects
+from chimed_rag.query.lay_terms import clinical
 from chimed_rag.text import fold, terms
 
 TermWeight = Callable[[str], float]
@@ -157,7 +158,25 @@ def content_runs(text: str, term_weight: TermWeight | None = None) -> list[Run]:
 def is_medical(question: str) -> bool:
     """Whether the question has a word of the body, illness, drugs or care, or asks as one asks about drugs."""
     folded = fold(question)
-    return bool(_MEDICAL.search(content(question))) or not _MEDICAL_ASPECTS.isdisjoint(aspects(folded))
+    words = f"{content(question)} {content(clinical(question))}"
+    return bool(_MEDICAL.search(words)) or not _MEDICAL_ASPECTS.isdisjoint(aspects(folded))
+
+
+_BUSINESS = re.compile(
+    r"多少钱|价格|什么价|费用|贵不贵|贵吗|集采|中标|报销|哪家(?:医院)?|哪个医院|坐诊|专家号|挂(?:他|她|谁)?的?号|主任|医院.{0,4}(?:好|电话)"
+)
+_NOT_CARE = re.compile(
+    r"起诉|赔偿|赔多少|告医院|合法吗|律师|打官司|劳动法|自动离职|临床试验|新研究|报名参加|(?:喂|给)它吃?|宠物|兽医"
+    r"|(?:猫|狗|犬|兔子|仓鼠|鹦鹉|乌龟)(?!.{0,6}[咬抓挠舔])[^，。？]{0,12}(?:不吃东西|没精神|拉稀|吐|吃(?:什么)?药)"
+)
+_BESIDE = {"department", "quantity", "duration"}
+
+
+def asks_no_medicine(question: str) -> bool:
+    """Whether it asks what no medical literature tells: prices, hospitals, doctors' hours, law, news, animals."""
+    folded = fold(question)
+    business = _BUSINESS.search(folded) and _BESIDE.issuperset(aspects(folded))
+    return bool(business or _NOT_CARE.search(folded))
 
 
 def substance_names(question: str) -> list[str]:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 
 from chimed_rag.query.aboutness import MIN_ABOUTNESS, aboutness
-from chimed_rag.query.question import Run, TermWeight, asked_names, content_runs, is_medical, matter
+from chimed_rag.query.question import Run, TermWeight, asked_names, asks_no_medicine, content_runs, is_medical, matter
 from chimed_rag.records import Abstention, Evidence
 from chimed_rag.text import fold, terms
 
@@ -44,6 +44,10 @@ def judge(
     ]
     if not runs or not (emergency or _in_scope(question, runs, evidence)):
         return _out_of_scope(question, runs)
+    if asks_no_medicine(question) and not emergency:
+        return Abstention(
+            reason="out_of_scope", text=f"价格、医院、医生、法律和动物诊疗等问题，医学文献不作回答。{_ADVICE}"
+        )
     if not evidence:
         return Abstention(
             reason="no_evidence", text=f"文献中没有检索到与{_quoted(runs)}相关的内容，因此不作回答。{_ADVICE}"

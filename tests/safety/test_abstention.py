@@ -56,6 +56,25 @@ def test_questions_about_other_things(question):
     assert reason(question) == "out_of_scope"
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "布洛芬多少钱一盒",
+        "割包皮哪家医院做得好",
+        "发烧打官司能赔多少，可以起诉医院吗",
+        "我家猫发烧没精神，能吃布洛芬吗，怎么喂它",
+        "感冒的新研究在哪里报名参加",
+    ],
+)
+def test_what_no_medical_literature_tells(question):
+    assert reason(question) == "out_of_scope"
+
+
+@pytest.mark.parametrize("question", ["被猫抓了发热怎么办", "布洛芬怎么吃，大概多少钱", "狗咬伤以后发热要吃布洛芬吗"])
+def test_a_price_in_passing_and_bites_are_medicine(question):
+    assert reason(question) != "out_of_scope"
+
+
 def test_nothing_found():
     assert reason("布洛芬能治什么？", []) == "no_evidence"
     assert reason("股票怎么买", []) == "out_of_scope"
