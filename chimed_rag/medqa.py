@@ -22,6 +22,7 @@ from chimed_rag.config import Chunking, Config, EvidenceBudget
 from chimed_rag.errors import InputError
 from chimed_rag.indexing.index import Hit, Index
 from chimed_rag.indexing.manifest import write_manifest
+from chimed_rag.query.lay_terms import clinical
 from chimed_rag.query.rewriting import rewrite
 from chimed_rag.records import (
     Abstention,
@@ -320,9 +321,11 @@ class MedQA:
         view = self._view
         began = perf_counter()
         queries = [self._query(question) for question in questions]
-        rewriting = TraceEntry(
-            step="rewriting", milliseconds=_since(began), detail={"changed": [bool(q.changes) for q in queries]}
-        )
+        detail: dict[str, Any] = {
+            "changed": [bool(query.changes) for query in queries],
+            "clinical": [clinical(query.text) for query in queries],
+        }
+        rewriting = TraceEntry(step="rewriting", milliseconds=_since(began), detail=detail)
         began = perf_counter()
         budget = self.config.evidence
         # More than the budget, because duplicates will be left out and neighbours keep what the retrievers gave them.

@@ -79,7 +79,8 @@ def _numbers(sentence: Sentence) -> list[int]:
 
 def _others(answer: Answer) -> list[Evidence]:
     cited = {citation.chunk_id for group in _citations(answer).values() for citation in group}
-    return [evidence for evidence in answer.evidence if evidence.chunk_id not in cited]
+    # Passages that only came with their document (score 0) were not retrieved.
+    return [evidence for evidence in answer.evidence if evidence.chunk_id not in cited and evidence.score > 0]
 
 
 def _others_label(answer: Answer, others: Sequence[Evidence]) -> str:

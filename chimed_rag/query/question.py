@@ -169,13 +169,14 @@ _NOT_CARE = re.compile(
     r"起诉|赔偿|赔多少|告医院|合法吗|律师|打官司|劳动法|自动离职|临床试验|新研究|报名参加|(?:喂|给)它吃?|宠物|兽医"
     r"|(?:猫|狗|犬|兔子|仓鼠|鹦鹉|乌龟)(?!.{0,6}[咬抓挠舔])[^，。？]{0,12}(?:不吃东西|没精神|拉稀|吐|吃(?:什么)?药)"
 )
+_DECIDING = re.compile("要不要|需不需要|用不用|该不该|能不能|可不可以|有没有必要|怎么办")
 _BESIDE = {"department", "quantity", "duration"}
 
 
 def asks_no_medicine(question: str) -> bool:
     """Whether it asks what no medical literature tells: prices, hospitals, doctors' hours, law, news, animals."""
     folded = fold(question)
-    business = _BUSINESS.search(folded) and _BESIDE.issuperset(aspects(folded))
+    business = _BUSINESS.search(folded) and _BESIDE.issuperset(aspects(folded)) and not _DECIDING.search(folded)
     return bool(business or _NOT_CARE.search(folded))
 
 

@@ -70,7 +70,15 @@ def test_what_no_medical_literature_tells(question):
     assert reason(question) == "out_of_scope"
 
 
-@pytest.mark.parametrize("question", ["被猫抓了发热怎么办", "布洛芬怎么吃，大概多少钱", "狗咬伤以后发热要吃布洛芬吗"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "被猫抓了发热怎么办",
+        "布洛芬怎么吃，大概多少钱",
+        "狗咬伤以后发热要吃布洛芬吗",
+        "发热要不要吃布洛芬，大概多少费用",
+    ],
+)
 def test_a_price_in_passing_and_bites_are_medicine(question):
     assert reason(question) != "out_of_scope"
 

@@ -1,0 +1,18 @@
+from chimed_rag.query.lay_terms import clinical, lay_terms
+
+
+def test_lay_words_become_clinical_ones_longest_first():
+    assert clinical("宝宝拉肚子，肚子疼") == "儿童 婴儿腹泻，腹痛"
+    assert clinical("退烧药") == "退热药"
+    assert clinical("ＣＴ检查") == "ct检查"
+
+
+def test_what_has_no_lay_word_is_only_folded():
+    assert clinical("华法林与INR") == "华法林与inr"
+
+
+def test_no_clinical_wording_is_a_lay_word_itself():
+    """Otherwise one would have to look things up twice."""
+    table = lay_terms()
+    assert len(table) > 300
+    assert [lay for lay, words in table.items() if lay in words.split()] == []
