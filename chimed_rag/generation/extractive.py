@@ -33,6 +33,11 @@ _MOST_PLACES = 3
 _HEADED = 0.3  # a heading alone speaks to what is asked this much
 _LEANING = 0.5  # a sentence that refers to something not quoted
 _HAN = re.compile("[\u4e00-\u9fff]")
+_ASKS_ADVICE = re.compile(
+    r"能[^，。？]{0,12}[吗不么？]|能不能|要不要|用不用|可不可以|可以[^，。]{0,10}[吗不么？]|[怎咋][么]?办|怎么(?:救|给|处理|弄)"
+    r"|该(?:怎么|做什么|干什么)|行不|好不好|需不需要|用去|还要|还用|要紧|会不会|是不是"
+)
+_ADVISES = re.compile(r"立即|不要|不应|不能|不宜|禁用|慎用|避免|应(?:先|由|尽快|在|到|当)|可以|须|不需要|一般(?:不|可)")
 
 
 class Features(NamedTuple):
@@ -41,6 +46,7 @@ class Features(NamedTuple):
     Args:
         alike: cosine of the sets of Chinese characters of question and sentence, those of the names left out.
         answers: how well the sentence speaks to what is asked (treatment, cause, dose, ...).
+        advises: whether the question asks what to do or what one may do, and the sentence says so.
         named: share of its document's best name that the question says.
         document: score of its document over that of the best.
         passage: score of its passage over that of the best document.
@@ -49,14 +55,15 @@ class Features(NamedTuple):
 
     alike: float
     answers: float
+    advises: float
     named: float
     document: float
     passage: float
     length: float
 
 
-WEIGHTS = Features(alike=13.86, answers=0.97, named=0.93, document=2.53, passage=2.97, length=1.16)
-INTERCEPT = -13.82
+WEIGHTS = Features(alike=14.30, answers=0.75, advises=0.85, named=0.86, document=2.32, passage=3.15, length=1.21)
+INTERCEPT = -14.06
 """Fitted by `python -m tools.fit_extractive` on the development questions of the starter literature."""
 
 
@@ -159,6 +166,7 @@ def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight
     characters = [frozenset(_HAN.findall(matter(wording))) for wording in wordings]
     said = frozenset(term for wording in wordings for term in terms(matter(wording)))
     asked = [ASPECTS[name] for name in aspects(question)]
+    asks_advice = _ASKS_ADVICE.search(question) is not None
     named = [_terms(name) for name in asked_names(question)]
     weigh = term_weight or (lambda _: 1.0)
     documents = document_scores(evidence)
@@ -182,6 +190,7 @@ def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight
             features = Features(
                 alike=max(_cosine(frozenset(_HAN.findall(text)) - called, each - called) for each in characters),
                 answers=_answers(folded, under),
+                advises=float(asks_advice and _ADVISES.search(text) is not None),
                 named=share,
                 document=documents[passage.document_id] / best,
                 passage=passage.score / best,
