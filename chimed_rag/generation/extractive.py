@@ -167,7 +167,7 @@ def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight
     said = frozenset(term for wording in wordings for term in terms(matter(wording)))
     asked = [ASPECTS[name] for name in aspects(question)]
     asks_advice = _ASKS_ADVICE.search(question) is not None
-    named = [_terms(name) for name in asked_names(question)]
+    named = [_terms(name) for name in asked_names(clinical(question))]
     weigh = term_weight or (lambda _: 1.0)
     documents = document_scores(evidence)
     first: dict[str, int] = {}

@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 
 from chimed_rag.query.aboutness import MIN_ABOUTNESS, aboutness
+from chimed_rag.query.lay_terms import clinical
 from chimed_rag.query.question import Run, TermWeight, asked_names, asks_no_medicine, content_runs, is_medical, matter
 from chimed_rag.records import Abstention, Evidence
 from chimed_rag.text import fold, terms
@@ -52,7 +53,7 @@ def judge(
         return Abstention(
             reason="no_evidence", text=f"文献中没有检索到与{_quoted(runs)}相关的内容，因此不作回答。{_ADVICE}"
         )
-    names = [run for name in asked_names(question) for run in content_runs(name, term_weight)]
+    names = [run for name in asked_names(clinical(question)) for run in content_runs(name, term_weight)]
     lost = [name for name in names if _best(name, vocabularies) < MIN_NAME_COVERAGE * name.weight()]
     if not lost and max(aboutness(question, evidence, term_weight)) >= MIN_ABOUTNESS:
         return None
