@@ -1,4 +1,4 @@
-from chimed_rag.query.lay_terms import clinical, lay_terms
+from chimed_rag.query.lay_terms import clinical, lay_terms, misspellings
 
 
 def test_lay_words_become_clinical_ones_longest_first():
@@ -16,3 +16,10 @@ def test_no_clinical_wording_is_a_lay_word_itself():
     table = lay_terms()
     assert len(table) > 300
     assert [lay for lay, words in table.items() if lay in words.split()] == []
+
+
+def test_misspellings_are_mended_before():
+    assert clinical("颠痫") == clinical("癫痫")
+    table = misspellings()
+    assert len(table) > 500
+    assert [wrong for wrong, right in table.items() if wrong in right] == []
