@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from chimed_rag.errors import InputError
 from chimed_rag.generation.segments import Segment, segments
-from chimed_rag.query.aboutness import MIN_ABOUTNESS, aboutness
+from chimed_rag.query.aboutness import MIN_ABOUTNESS, aboutness, name_share, positive
 from chimed_rag.query.aspects import ASPECTS, Aspect, aspects
 from chimed_rag.query.lay_terms import clinical
 from chimed_rag.query.question import TermWeight, asked_names, matter
@@ -168,7 +168,7 @@ def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight
     asked = [ASPECTS[name] for name in aspects(question)]
     asks_advice = _ASKS_ADVICE.search(question) is not None
     named = [_terms(name) for name in asked_names(clinical(question))]
-    weigh = term_weight or (lambda _: 1.0)
+    weigh = positive(term_weight)
     documents = document_scores(evidence)
     first: dict[str, int] = {}
     for place, passage in enumerate(evidence):
@@ -180,7 +180,7 @@ def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight
             continue
         names, headings = _terms("\n".join(passage.names)), _terms("\n".join(passage.headings))
         called = frozenset("".join(passage.names))
-        share = max((_share(name, said, weigh) for name in passage.names), default=0.0)
+        share = max((name_share(name, said, weigh) for name in passage.names), default=0.0)
         is_titled = any(name <= names | headings for name in named)
         under = [(aspect, aspect.heading.search(fold(" ".join(passage.headings))) is not None) for aspect in asked]
         headed = any(fits for _, fits in under)
@@ -224,12 +224,6 @@ def _answers(folded: str, asked: Sequence[tuple[Aspect, bool]]) -> float:
 def _relevance(features: Features) -> float:
     logit = INTERCEPT + sum(weight * value for weight, value in zip(WEIGHTS, features, strict=True))
     return 1.0 / (1.0 + exp(-logit))
-
-
-def _share(name: str, said: frozenset[str], weigh: TermWeight) -> float:
-    """How much of a name's weight is said."""
-    weights = {term: max(weigh(term), 1e-6) for term in terms(name)}
-    return sum(weight for term, weight in weights.items() if term in said) / (sum(weights.values()) or 1.0)
 
 
 def _cosine(one: frozenset[str], other: frozenset[str]) -> float:

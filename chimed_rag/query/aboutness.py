@@ -32,20 +32,11 @@ def aboutness(question: str, evidence: Sequence[Evidence], term_weight: TermWeig
 
     Without `term_weight` every term weighs the same.
     """
-
-    def weigh(term: str) -> float:  # a term that every passage has weighs nothing, but a name may hold no other
-        return max(term_weight(term), 1e-6) if term_weight is not None else 1.0
-
+    weigh = positive(term_weight)
     wordings = [
         (frozenset(terms(matter(wording))), content_runs(matter(wording), weigh))
         for wording in dict.fromkeys((question, clinical(question)))
     ]
-
-    def named(name: str) -> float:
-        weights = {term: weigh(term) for term in terms(name)}
-        total = sum(weights.values()) or 1.0
-        return max(sum(weights[term] for term in weights if term in said) / total for said, _ in wordings)
-
     documents: dict[str, list[Evidence]] = {}
     for passage in evidence:
         documents.setdefault(passage.document_id, []).append(passage)
@@ -57,7 +48,19 @@ def aboutness(question: str, evidence: Sequence[Evidence], term_weight: TermWeig
             sum(run.covered(vocabulary) for run in runs) / (sum(run.weight() for run in runs) or 1.0)
             for _, runs in wordings
         )
-        return 1 - (1 - max(map(named, called), default=0.0)) * (1 - covered)
+        named = max((name_share(name, said, weigh) for name in called for said, _ in wordings), default=0.0)
+        return 1 - (1 - named) * (1 - covered)
 
     found = {document: about(passages) for document, passages in documents.items()}
     return [found[passage.document_id] for passage in evidence]
+
+
+def name_share(name: str, said: frozenset[str], weigh: TermWeight) -> float:
+    """How much of a name's weight is among the terms said."""
+    weights = {term: weigh(term) for term in terms(name)}
+    return sum(weight for term, weight in weights.items() if term in said) / (sum(weights.values()) or 1.0)
+
+
+def positive(term_weight: TermWeight | None) -> TermWeight:
+    """Weights above 0: a term that every passage has weighs next to nothing, but a name may hold no other."""
+    return (lambda term: max(term_weight(term), 1e-6)) if term_weight is not None else lambda _: 1.0

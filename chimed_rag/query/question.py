@@ -7,10 +7,8 @@ name is made of everyday words is not noticed, and no list of drugs is asked.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from math import log
 
 from chimed_rag.query.aspects import FORM_LABELS, aspects
 from chimed_rag.query.lay_terms import clinical
@@ -52,8 +50,6 @@ def _pattern() -> re.Pattern[str]:
 
 _FILLER_PATTERN = _pattern()
 
-_CLAUSE = re.compile(r"[^，,。！!？?；;\n]+[，,。！!？?；;\n]?")
-
 
 def content(question: str) -> str:
     """The question, folded, with each filler word replaced by one blank: what is left names the matter."""
@@ -63,24 +59,6 @@ def content(question: str) -> str:
 def content_terms(question: str) -> list[str]:
     """The distinct index terms of `content(question)` in order, without bare numbers."""
     return [term for term in dict.fromkeys(terms(content(question))) if not _is_number(term)]
-
-
-def asking(question: str) -> str:
-    """The clauses that ask: those that end in a question mark or name an aspect. Patients tell a story first."""
-    return " ".join(clause for clause in _CLAUSE.findall(fold(question)) if clause[-1] in "?？" or aspects(clause))
-
-
-def question_terms(question: str, term_weight: TermWeight | None = None) -> dict[str, float]:
-    """The content terms of a question with their weights, in order; without `term_weight` every term weighs 1.
-
-    A term of a clause that asks (`asking`) weighs twice; one that is said n times weighs 1 + ln n times as much.
-    """
-    said = Counter(terms(content(question)))
-    asked = set(terms(content(asking(question))))
-    return {
-        term: (1.0 if term_weight is None else term_weight(term)) * (1 + log(said[term])) * (2 if term in asked else 1)
-        for term in content_terms(question)
-    }
 
 
 # \u7592-\u7675 are the characters under the radical of illness (疒): 病 症 痛 疼 癌 疹 ...

@@ -1,7 +1,7 @@
 import pytest
 
 from chimed_rag.query.aspects import aspects
-from chimed_rag.query.question import content_terms, question_terms, substance_names
+from chimed_rag.query.question import content_terms, substance_names
 from chimed_rag.safety.abstention import judge
 from tests.contracts.generator_contract import passages
 
@@ -170,11 +170,6 @@ def test_this_and_former_days_are_no_question_of_duration():
 def test_filler_is_no_content():
     assert content_terms("您好医生，请问我最近头晕怎么办呢？") == ["头晕"]
     assert content_terms("他汀类药物和吗啡") == ["他汀", "汀类", "类药", "药物", "物和", "和吗", "吗啡"]
-
-
-def test_what_is_asked_weighs_more_than_the_story():
-    weights = question_terms("昨天打球摔了一跤，请问骨折怎么治疗？")
-    assert weights["骨折"] == 2 * weights["打球"]
 
 
 def test_names_by_sound_and_by_form():
