@@ -79,8 +79,9 @@ def _numbers(sentence: Sentence) -> list[int]:
 
 def _others(answer: Answer) -> list[Evidence]:
     cited = {citation.chunk_id for group in _citations(answer).values() for citation in group}
-    # Passages that only came with their document (score 0) were not retrieved.
-    return [evidence for evidence in answer.evidence if evidence.chunk_id not in cited and evidence.score > 0]
+    # Passages without score and ranks only came with their document: they were not retrieved.
+    found = [evidence for evidence in answer.evidence if evidence.score or evidence.ranks]
+    return [evidence for evidence in found if evidence.chunk_id not in cited]
 
 
 def _others_label(answer: Answer, others: Sequence[Evidence]) -> str:

@@ -169,7 +169,8 @@ def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight
     asks_advice = _ASKS_ADVICE.search(question) is not None
     named = [_terms(name) for name in asked_names(clinical(question))]
     weigh = positive(term_weight)
-    documents = document_scores(evidence)
+    scores = _scores(evidence)
+    documents = _document_scores(evidence, scores)
     first: dict[str, int] = {}
     for place, passage in enumerate(evidence):
         first.setdefault(passage.document_id, place)
@@ -193,7 +194,7 @@ def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight
                 advises=float(asks_advice and _ADVISES.search(text) is not None),
                 named=share,
                 document=documents[passage.document_id] / best,
-                passage=passage.score / best,
+                passage=scores[place] / best,
                 length=log(len(text)),
             )
             relevance = _relevance(features) * about * (_LEANING if segment.leans else 1.0)
@@ -203,13 +204,21 @@ def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight
     return found
 
 
-def document_scores(evidence: Sequence[Evidence]) -> dict[str, float]:
+def _scores(evidence: Sequence[Evidence]) -> list[float]:
+    """The scores of the passages, none below 0: those of a reranker (or cosines) that go below are squashed, and a
+    passage that only came with its document stays at 0."""
+    if all(passage.score >= 0 for passage in evidence):
+        return [passage.score for passage in evidence]
+    return [_logistic(passage.score) if passage.score or passage.ranks else 0.0 for passage in evidence]
+
+
+def _document_scores(evidence: Sequence[Evidence], scores: Sequence[float]) -> dict[str, float]:
     """The score of each document: that of its best passage and three tenths of those of its next three."""
-    scores: dict[str, list[float]] = {}
-    for passage in evidence:
-        scores.setdefault(passage.document_id, []).append(passage.score)
-    ordered = {document: sorted(found, reverse=True) for document, found in scores.items()}
-    return {document: found[0] + 0.3 * sum(found[1:4]) for document, found in ordered.items()}
+    found: dict[str, list[float]] = {}
+    for passage, score in zip(evidence, scores, strict=True):
+        found.setdefault(passage.document_id, []).append(score)
+    ordered = {document: sorted(each, reverse=True) for document, each in found.items()}
+    return {document: each[0] + 0.3 * sum(each[1:4]) for document, each in ordered.items()}
 
 
 def _answers(folded: str, asked: Sequence[tuple[Aspect, bool]]) -> float:
@@ -222,8 +231,11 @@ def _answers(folded: str, asked: Sequence[tuple[Aspect, bool]]) -> float:
 
 
 def _relevance(features: Features) -> float:
-    logit = INTERCEPT + sum(weight * value for weight, value in zip(WEIGHTS, features, strict=True))
-    return 1.0 / (1.0 + exp(-logit))
+    return _logistic(INTERCEPT + sum(weight * value for weight, value in zip(WEIGHTS, features, strict=True)))
+
+
+def _logistic(value: float) -> float:
+    return 1.0 / (1.0 + exp(-max(-700.0, value)))  # exp overflows beyond
 
 
 def _cosine(one: frozenset[str], other: frozenset[str]) -> float:

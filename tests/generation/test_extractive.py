@@ -3,8 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chimed_rag.errors import InputError
-from chimed_rag.generation.extractive import ExtractiveGenerator
+from chimed_rag.generation.extractive import ExtractiveGenerator, weighed
 from chimed_rag.generation.segments import segments
+from chimed_rag.records import RankEntry
 from chimed_rag.registry import generators
 from tests.contracts.generator_contract import GeneratorContract, passages
 
@@ -179,3 +180,19 @@ def test_segments_lie_in_the_text_in_order(text):
     assert begins == sorted(begins)
     for segment in segments(text):
         assert all(0 <= begin < end <= len(text) for begin, end in segment.spans)
+
+
+def test_scores_of_a_reranker_below_zero_keep_their_order():
+    """Logits may be negative; a passage that only came with its document (score 0, no ranks) is not the best for it."""
+    texts = ("布洛芬用于缓解头痛和发热。", "布洛芬可以缓解头痛。", "布洛芬缓解头痛较快。")
+    found = [RankEntry(rank=1, score=-2.0), RankEntry(rank=2, score=-6.0)]
+    evidence = [
+        passage.model_copy(update={"score": score, "ranks": {"reranker": rank} if rank else {}})
+        for passage, score, rank in zip(passages(*texts), (-2.0, -6.0, 0.0), (*found, None), strict=True)
+    ]
+    scored = weighed("布洛芬缓解头痛吗", evidence)
+    assert [candidate.features.passage for candidate in scored] == sorted(
+        (candidate.features.passage for candidate in scored), reverse=True
+    )
+    assert all(0 <= value <= 1 for candidate in scored for value in candidate.features[:-1])
+    assert weighed("布洛芬缓解头痛吗", [passage.model_copy(update={"score": -1e6}) for passage in evidence])
