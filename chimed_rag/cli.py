@@ -44,6 +44,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on sta
 FilterOption = Annotated[str | None, typer.Option("--filter", help='For example \'{"department": "心内科"}\'.')]
 GeneratorOption = Annotated[str, typer.Option("--generator", help="Name of a generator.")]
 
+RerankerOption = Annotated[
+    str | None, typer.Option("--reranker", help="A name, or a cross-encoder's folder or hub name.")
+]
+EncoderOption = Annotated[
+    str | None,
+    typer.Option("--encoder", help="A name, a model folder, or a hub name as owner/name or owner/name@revision."),
+]
+
 
 def main() -> NoReturn:
     """Entry point: errors of the library become one message and an exit code, without a traceback."""
@@ -131,6 +139,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question, in Chinese; - reads it from standard input.")],
     index: IndexOption = None,
     generator: GeneratorOption = "extractive",
+    reranker: RerankerOption = None,
     filter: FilterOption = None,
     config: Annotated[Path | None, typer.Option(help="Settings in YAML.")] = None,
     as_json: JsonOption = False,
@@ -141,7 +150,7 @@ def ask(
 
     condition = _filter(filter)
     text = sys.stdin.read().strip() if question == "-" else question
-    answer = MedQA(index, generator=generator, config=config).ask(text, filter=condition)
+    answer = MedQA(index, generator=generator, reranker=reranker, config=config).ask(text, filter=condition)
     _say(answer.model_dump_json() if as_json else answer_text(answer))
     if answer.abstention is not None:
         raise typer.Exit(1)
@@ -152,6 +161,7 @@ def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
     index: IndexOption = None,
     k: Annotated[int, typer.Option(min=1, help="How many passages.")] = 10,
+    reranker: RerankerOption = None,
     filter: FilterOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -159,7 +169,7 @@ def search(
     from chimed_rag.medqa import MedQA
 
     condition = _filter(filter)
-    evidence = MedQA(index).search(query, k, condition)
+    evidence = MedQA(index, reranker=reranker).search(query, k, condition)
     if as_json:
         _print_json({"query": query, "evidence": [item.model_dump(mode="json") for item in evidence]})
         return
@@ -177,7 +187,7 @@ def search(
 def build(
     sources: Annotated[list[str] | None, typer.Argument(help="Files, folders or globs.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The folder to make.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="A name, a model folder or a hub name.")] = None,
+    encoder: EncoderOption = None,
     recipe: Annotated[Path | None, typer.Option(help="YAML with sources, encoder, chunking, storage, fields.")] = None,
     storage: Annotated[str | None, typer.Option(help="Vectors as int8, fp16 or fp32.")] = None,
     field: Annotated[list[str] | None, typer.Option("--field", help="Column mapping, such as text=content.")] = None,

@@ -64,6 +64,8 @@ class Retrieval(_Settings):
     rrf_k: int = Field(60, ge=0)
     dense_weight: float | None = Field(None, ge=0)
     """Weight of the dense list beside lexical = 1; None takes the encoder's own."""
+    reranker: str | None = None
+    """A reranker's name, or the folder or hub name of a cross-encoder; None leaves the fused order."""
     rerank: int = Field(50, ge=1)
     """How many fused passages a reranker reads, where there is one."""
 

@@ -70,7 +70,8 @@ class MedQA:
     Args:
         index: the folder of an index; None takes the starter literature that comes with the package.
         generator: a name ("extractive"), or an object with `name` and `generate`.
-        reranker: an object with `name` and `score`, or None.
+        reranker: a name, the folder or hub name of a cross-encoder, or an object with `name` and `score`; None takes
+            what the configuration names (`retrieval.reranker`), which is none by default.
         config: a `Config`, or the path of a YAML file.
         encoder: the encoder object that the index was built with, if it was one of your own, or the folder in which
             its model lies now, if that was moved.
@@ -78,7 +79,8 @@ class MedQA:
 
     Raises:
         IndexMissingError, IndexDamagedError, IndexMismatchError: the folder cannot be opened as an index.
-        UnknownNameError: no generator has that name.
+        UnknownNameError: no generator or reranker has that name.
+        EncoderError: the model of the encoder or of the reranker cannot be loaded.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class MedQA:
         index: str | Path | None = None,
         *,
         generator: str | Generator = "extractive",
-        reranker: Reranker | None = None,
+        reranker: str | Path | Reranker | None = None,
         config: Config | str | Path | None = None,
         encoder: str | Path | Encoder | None = None,
         device: str = "cpu",
@@ -96,7 +98,7 @@ class MedQA:
         self.path = STARTER_INDEX if index is None else Path(index)
         self.config = config if isinstance(config, Config) else Config.from_yaml(config) if config else Config()
         self.generator: Generator = registry.generators.get(generator)() if isinstance(generator, str) else generator
-        self.reranker, self._device = reranker, device
+        self.reranker, self._device = self._reranker(reranker), device
         opened = Index.open(self.path, device=device)
         spec = opened.manifest.encoder
         if encoder is None or isinstance(encoder, str | Path):
@@ -105,6 +107,14 @@ class MedQA:
             require_same(encoder, spec)
             self.encoder = encoder
         self._view = self._viewed(opened)
+
+    def _reranker(self, given: str | Path | Reranker | None) -> Reranker | None:
+        meant = given if given is not None else self.config.retrieval.reranker
+        if meant is None:
+            return None
+        from chimed_rag.retrieval.rerank import load_reranker
+
+        return load_reranker(meant)
 
     def _viewed(self, index: Index) -> _View:
         from chimed_rag.retrieval.retrievers import HybridRetriever
@@ -125,7 +135,7 @@ class MedQA:
         overwrite: bool = False,
         progress: Progress | None = None,
         generator: str | Generator = "extractive",
-        reranker: Reranker | None = None,
+        reranker: str | Path | Reranker | None = None,
         config: Config | str | Path | None = None,
         device: str = "cpu",
         **reading: Unpack[Reading],

@@ -57,6 +57,13 @@ encoders = Registry(
     },
 )
 
+rerankers = Registry(
+    "reranker",
+    {
+        "cross-encoder": "chimed_rag.retrieval.cross_encoder:CrossEncoderReranker",
+    },
+)
+
 generators = Registry(
     "generator",
     {

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
+from chimed_rag.encoders.hub import HUB_NAME
 from chimed_rag.errors import EncoderError, IndexMismatchError, InputError, UnknownNameError
 from chimed_rag.records import Record
 from chimed_rag.registry import encoders
 
 Vectors = NDArray[np.float32]
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 class EncoderSpec(Record):
@@ -69,7 +69,8 @@ def load_encoder(name_or_path: str | Path | Encoder, **settings: Any) -> Encoder
 
     Args:
         name_or_path: a name of the registry ("hashing"), a folder (of model2vec or of sentence-transformers), the
-            name of a model on the hub ("owner/name"), or an encoder, which is given back as it is.
+            name of a model on the hub ("owner/name", or "owner/name@revision"), or an encoder, which is given back as
+            it is.
         settings: keyword arguments of that encoder's class.
 
     Raises:
@@ -90,7 +91,7 @@ def load_encoder(name_or_path: str | Path | Encoder, **settings: Any) -> Encoder
         from chimed_rag.encoders.static import is_static_folder
 
         return _make("static" if is_static_folder(folder) else "sentence", {"path": str(folder), **settings})
-    if isinstance(name_or_path, str) and _HUB_NAME.fullmatch(name):
+    if isinstance(name_or_path, str) and HUB_NAME.fullmatch(name):
         return _make("sentence", {"path": name, **settings})
     if folder.name == name and not folder.suffix:
         raise UnknownNameError(
@@ -137,9 +138,13 @@ def checked(vectors: Any, n: int, dimension: int, name: str) -> Vectors:
     """The vectors as a C-contiguous float32 array of shape (n, dimension), if they can be used.
 
     Raises:
-        EncoderError: another shape, or a value that is not a finite number; the message names the encoder.
+        EncoderError: no array of numbers, another shape, or a value that is not a finite number; the message names the
+            encoder.
     """
-    array: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    try:
+        array: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:  # None, rows of different lengths, words
+        raise EncoderError(f"encoder {name} gave no array of numbers ({error})") from None
     if array.shape != (n, dimension):
         raise EncoderError(f"encoder {name} gave vectors of shape {array.shape} where {(n, dimension)} was due")
     finite = np.isfinite(array).all(axis=1) if array.size else np.ones(n, dtype=bool)

@@ -1,4 +1,4 @@
-"""Vectors from any sentence-transformers model, in a folder or on the hub.
+"""Vectors from any sentence-transformers model, in a folder or on the hub; known models get what their cards ask for.
 
 Not covered: late interaction and sparse models, rerankers, and training. Importing this module loads no torch;
 making a `SentenceEncoder` does (6 s).
@@ -6,17 +6,28 @@ making a `SentenceEncoder` does (6 s).
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from chimed_rag.encoders.base import EncoderSpec, Vectors, fingerprint, normalised, well_formed
+from chimed_rag.encoders.base import EncoderSpec, Vectors, checked, fingerprint, normalised, well_formed
+from chimed_rag.encoders.hub import (
+    Model,
+    config_of,
+    find_model,
+    modules_of,
+    no_bars,
+    require_no_generator,
+    require_whole,
+)
+from chimed_rag.encoders.known import KnownEncoder, known_encoder, recognised, require_known
 from chimed_rag.errors import EncoderError, MissingExtraError
+
+log = logging.getLogger(__name__)
 
 _SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".bin", ".py"}
 
@@ -26,13 +37,18 @@ class SentenceEncoder:
 
     Weights are read from safetensors files only, and code that comes with a model is not run unless the caller says
     so; `spec.settings` never carries that permission on, nor the device. The fingerprint covers the model's files, or
-    for a hub model "name@commit", and the settings that change vectors.
+    for a hub model "name@commit", and the settings that change vectors; `spec.settings` holds the commit.
+
+    What is put before a text is, in this order: what the caller gives, what the model's own files say, what
+    `encoders.known` says of this model, nothing.
 
     Args:
         path: the model's folder, or its name on the hub ("owner/name").
-        query_prefix: put before each question; None takes the model's own prompt "query", if it has one.
+        query_prefix: put before each question; None takes the model's own prompt "query", or that of a known model.
         document_prefix: put before each passage; None takes the model's own "document", "passage" or "corpus".
         revision: branch, tag or commit of a hub model.
+        known_as: the hub name of the known model that a folder is a copy of; None looks at the folder's name, its place
+            in a hub cache and its config.json, and compares dimension and pooling; "" says that it is none.
         batch_size: texts that go through the model together.
         device: as torch names it ("cpu", "cuda:1"); None takes cuda if there is one, else the CPU.
         local_files_only: do not ask the hub, use what was downloaded before.
@@ -41,7 +57,8 @@ class SentenceEncoder:
         progress: draw a progress bar on standard error.
 
     Raises:
-        EncoderError: no such model, files of it are missing, or it is not an encoder.
+        EncoderError: no such model, files of it are missing, it is not an encoder, or it needs code of its own.
+        UnknownNameError: `known_as` is not in the table of known encoders.
         MissingExtraError: sentence-transformers is not installed.
     """
 
@@ -54,6 +71,7 @@ class SentenceEncoder:
         query_prefix: str | None = None,
         document_prefix: str | None = None,
         revision: str | None = None,
+        known_as: str | None = None,
         batch_size: int = 32,
         device: str | None = None,
         local_files_only: bool = False,
@@ -61,32 +79,53 @@ class SentenceEncoder:
         max_seq_length: int | None = None,
         progress: bool = False,
     ) -> None:
-        folder = _folder(path)
-        source = str(path) if folder is None else str(folder)
-        if folder is not None:
-            _require_encoder(folder)
-        # A download may show how far it is; reading a folder should not.
-        with contextlib.nullcontext() if progress or folder is None else _no_bars():
-            self._model = _load(source, device, revision, local_files_only, trust_remote_code)
+        said = require_known(known_as) if known_as else None
+        _require_trust(said or known_encoder(str(path).partition("@")[0]), trust_remote_code)
+        model = find_model(path, revision=revision, local_files_only=local_files_only, code=trust_remote_code)
+        known, pooling = _identified(model, said, known_as, trust_remote_code)
+        with no_bars():
+            self._model = _load(model, device, local_files_only, trust_remote_code)
+        if pooling is not None:
+            _pool(self._model, pooling)
+        dimension = _dimension(self._model, model.name)
+        if known is not None and said is None and model.commit is None and not _fits(self._model, dimension, known):
+            log.info("%s is named like %s, but pools otherwise or has another dimension", model.folder, known.name)
+            known = None
         self._lock = Lock()
         self._batch_size, self._progress = batch_size, progress
         if max_seq_length is not None:
             self._model.max_seq_length = max_seq_length
-        self._query_prefix = _prefix(self._model, query_prefix, "query")
-        self._document_prefix = _prefix(self._model, document_prefix, "document", "passage", "corpus")
-        commit = None if folder is not None else _commit(source, revision)
+        self._query_prefix = _prefix(self._model, query_prefix, known and known.query_prefix, "query")
+        self._document_prefix = _prefix(
+            self._model, document_prefix, known and known.document_prefix, "document", "passage", "corpus"
+        )
+        self.spec = self._spec(model, dimension, known, max_seq_length, pooling)
+
+    def _spec(
+        self, model: Model, dimension: int, known: KnownEncoder | None, max_seq_length: int | None, pooling: str | None
+    ) -> EncoderSpec:
         determining: dict[str, Any] = {
             "query_prefix": self._query_prefix,
             "document_prefix": self._document_prefix,
             "max_seq_length": max_seq_length,
         }
-        identity = {} if folder is not None else {"model": f"{source}@{commit}"}
-        self.spec = EncoderSpec(
+        identity: dict[str, Any] = {} if model.commit is None else {"model": f"{model.source}@{model.commit}"}
+        if pooling is not None:
+            identity["pooling"] = pooling
+        return EncoderSpec(
             kind="sentence",
-            name=source if folder is None else folder.name,
-            dimension=int(self._model.encode(["心"], show_progress_bar=False).shape[1]),
-            fingerprint=fingerprint({**identity, **determining}, folder, [] if folder is None else _files(folder)),
-            settings={"path": source, "revision": commit, "batch_size": batch_size, **determining},
+            name=model.name,
+            dimension=dimension,
+            fingerprint=fingerprint(
+                {**identity, **determining}, model.folder, [] if model.commit is not None else _files(model.folder)
+            ),
+            settings={
+                "path": model.source,
+                "revision": model.commit,
+                "known_as": known.name if known is not None else "",
+                "batch_size": self._batch_size,
+                **determining,
+            },
         )
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:
@@ -108,32 +147,42 @@ class SentenceEncoder:
         return normalised(vectors)
 
 
-def _folder(path: str | Path) -> Path | None:
-    """The folder, or None for the name of a hub model."""
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        return folder.resolve()
-    if isinstance(path, Path) or str(path).count("/") != 1 or str(path)[0] in "./~":
-        raise EncoderError(f"{path} is not a folder; give a sentence-transformers folder, or a hub model as owner/name")
-    return None
+def _require_trust(known: KnownEncoder | None, trust: bool) -> None:
+    """Refuses a model that loads without its own code too, but with wrong vectors."""
+    if known is not None and known.remote_code and not trust:
+        raise EncoderError(
+            f"{known.name} is not right without code that comes with it, which is not run unless you say so; read it, "
+            f"then give the encoder as an object, when building and when loading: "
+            f"encoder=SentenceEncoder({known.name!r}, trust_remote_code=True)"
+        )
 
 
-def _require_encoder(folder: Path) -> None:
-    """Refuses what sentence-transformers would wrap in silence or choke on."""
-    if (folder / "modules.json").is_file():
-        return
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        architectures = [str(name) for name in config.get("architectures") or ()]
-    except FileNotFoundError:
-        raise EncoderError(f"{folder} holds neither modules.json nor config.json; it is not a model folder") from None
-    except (ValueError, AttributeError, TypeError) as error:
-        raise EncoderError(f"{folder / 'config.json'} cannot be read: {error}") from error
-    if any(name.endswith(("ForCausalLM", "ForConditionalGeneration")) for name in architectures):
-        raise EncoderError(f"{folder} is a generator ({architectures[0]}), not an encoder; did you mean --generator?")
+def _identified(
+    model: Model, said: KnownEncoder | None, known_as: str | None, trust: bool
+) -> tuple[KnownEncoder | None, str | None]:
+    """The known model that this is, and the pooling to set where its files say none; refuses what is no encoder."""
+    config = config_of(model.folder)
+    known = said
+    if known is None and known_as is None:
+        known = known_encoder(model.source) if model.commit is not None else recognised(model.folder, config)
+    _require_trust(known, trust)
+    bare = not modules_of(model.folder)
+    if bare and known is not None and said is None and model.commit is None:
+        known = known if config.get("hidden_size") == known.dimension or known.more_modules else None
+    if bare and known is None:
+        require_no_generator(model.folder, config)
+    require_whole(model)
+    if not bare or known is None:
+        return known, None
+    if known.more_modules:
+        raise EncoderError(
+            f"{model.folder} holds no modules.json, and {known.name} has layers after its pooling; fetch it whole: "
+            f"hf download {known.name} --local-dir {model.folder}"
+        )
+    return known, known.pooling
 
 
-def _load(source: str, device: str | None, revision: str | None, local: bool, trust: bool) -> Any:
+def _load(model: Model, device: str | None, local: bool, trust: bool) -> Any:
     try:
         import torch
         from sentence_transformers import SentenceTransformer
@@ -143,47 +192,58 @@ def _load(source: str, device: str | None, revision: str | None, local: bool, tr
     # Half-precision weights are slow on a CPU, and would make vectors depend on the batch.
     dtype = "float32" if device == "cpu" else "auto"
     try:
-        model: Any = SentenceTransformer(
-            source,
+        loaded: Any = SentenceTransformer(
+            str(model.folder),
             device=device,
-            revision=revision,
-            local_files_only=local,
+            local_files_only=local or not trust,  # all is here, but for code that may lie in another repository
             trust_remote_code=trust,
             model_kwargs={"use_safetensors": True, "dtype": dtype},
         )
     except Exception as error:  # the libraries beneath raise a dozen kinds
-        raise EncoderError(f"{source}: the encoder cannot be loaded: {error}") from error
-    return model.eval()
+        raise EncoderError(f"{model.source}: the encoder cannot be loaded: {error}") from error
+    return loaded.eval()
 
 
-@contextlib.contextmanager
-def _no_bars() -> Iterator[None]:
-    """Transformers draws progress bars by a switch for the whole process; it is put back as it was."""
+def _dimension(model: Any, name: str) -> int:
+    """How long the vectors are, by trying; refuses a model that gives no usable vector for a plain word."""
+    vector = np.asarray(model.encode(["心"], show_progress_bar=False))
+    if vector.ndim != 2:
+        raise EncoderError(
+            f"encoder {name} gave an array of shape {vector.shape} for one text; it is no sentence encoder"
+        )
+    checked(vector, 1, vector.shape[1], name)
+    return int(vector.shape[1])
+
+
+def _pool(model: Any, mode: str) -> None:
+    """Sets the pooling of a model that the library made from bare weights (mean, whatever it was trained with)."""
+    position, old = _pooling(model)
+    width = getattr(old, "embedding_dimension", None) or old.word_embedding_dimension  # as 6.x and 5.x call it
+    model[position] = type(old)(int(width), pooling_mode=mode)
+
+
+def _pooling(model: Any) -> tuple[int, Any]:
+    return next((i, module) for i, module in enumerate(model) if type(module).__name__ == "Pooling")
+
+
+def _fits(model: Any, dimension: int, known: KnownEncoder) -> bool:
     try:
-        from transformers.utils import logging as switch
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("sentence-transformers", "models") from error
-    shown = switch.is_progress_bar_enabled()
-    switch.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            switch.enable_progress_bar()
+        _, pooling = _pooling(model)
+    except StopIteration:
+        return False
+    mode = pooling.pooling_mode if hasattr(pooling, "pooling_mode") else pooling.get_pooling_mode_str()
+    return bool((mode, dimension) == (known.pooling, known.dimension))
 
 
-def _prefix(model: Any, given: str | None, *names: str) -> str:
+def _prefix(model: Any, given: str | None, known: str | None, *names: str) -> str:
     if given is not None:
         return given
-    return next((prompt for name in names if (prompt := model.prompts.get(name))), "")
+    return next((prompt for name in names if (prompt := model.prompts.get(name))), known or "")
 
 
 def _files(folder: Path) -> list[Path]:
     """The files that make the vectors: those in the folder and in its modules' folders, documentation left out."""
-    folders = {folder}
-    modules = folder / "modules.json"
-    if modules.is_file():
-        folders |= {folder / module.get("path", "") for module in json.loads(modules.read_text(encoding="utf-8"))}
+    folders = {folder} | {folder / str(module.get("path", "")) for module in modules_of(folder)}
     return [
         file
         for part in folders
@@ -191,14 +251,3 @@ def _files(folder: Path) -> list[Path]:
         for file in part.iterdir()
         if file.suffix in _SUFFIXES and file.is_file()
     ]
-
-
-def _commit(name: str, revision: str | None) -> str:
-    """The commit of a hub model, which is the name of the snapshot folder it was read from."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for file in ("modules.json", "config.json"):
-        found = try_to_load_from_cache(name, file, revision=revision)
-        if isinstance(found, str):
-            return Path(found).parent.name
-    raise EncoderError(f"{name}: its revision cannot be told from the cache; download it and give the folder")

@@ -26,7 +26,7 @@ from chimed_rag import __version__
 from chimed_rag.config import Chunking
 from chimed_rag.corpus.chunker import chunk
 from chimed_rag.encoders.base import Encoder, EncoderSpec, checked
-from chimed_rag.errors import ChiMedError, IndexDamagedError, IndexError_, InputError
+from chimed_rag.errors import ChiMedError, EncoderError, IndexDamagedError, IndexError_, InputError
 from chimed_rag.indexing.lexical import LexicalWriter, index_text
 from chimed_rag.indexing.manifest import (
     FORMAT_VERSION,
@@ -45,6 +45,7 @@ from chimed_rag.indexing.manifest import (
 from chimed_rag.indexing.segment import Segment, SegmentWriter, merge, quantise
 from chimed_rag.indexing.store import Store
 from chimed_rag.records import Chunk, Document
+from chimed_rag.text import terms
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ Progress = Callable[[str, int], None]
 SEGMENT_ROWS = 8192
 _SEGMENT_CHARACTERS = 8_000_000
 _ENCODE_ROWS = 1024
+_FEW = 8
 
 
 class Pending(NamedTuple):
@@ -224,16 +226,19 @@ class Commit:
             return np.empty((0, 0), np.uint8)
         assert self.encoder is not None
         spec = self.encoder.spec
-        parts = []
+        parts, blank, first = [], True, self.form is None
         for begin in range(0, len(texts), _ENCODE_ROWS):
             batch = texts[begin : begin + _ENCODE_ROWS]
             with from_caller():
                 vectors = checked(self.encoder.encode_documents(batch), len(batch), spec.dimension, spec.name)
+            blank = blank and not vectors.any()
             if self.form is None:
                 scale = _code_range(vectors) if self.storage == "int8" else 1.0
                 self.form = VectorFormat(storage=self.storage, dimension=spec.dimension, scale=scale)
             parts.append(quantise(vectors, self.form))
             self._report(len(batch))
+        if blank:
+            _refuse_blank(texts, spec.name, 1 if first else _FEW)
         return np.concatenate(parts)
 
     def finish(self) -> Manifest:
@@ -376,6 +381,20 @@ def _require_storable(document: Document) -> None:
             raise InputError(
                 f"document {document.id!r}: character {error.start} of its {name} cannot be stored as UTF-8"
             ) from None
+
+
+def _refuse_blank(texts: Sequence[str], name: str, most: int) -> None:
+    """Refuses an encoder that gave zero vectors only, which match nothing, for passages that hold words.
+
+    One of a few passages may be in a script that the encoder does not know; the first passages of an index, or many of
+    them, are not.
+    """
+    worded = sum(1 for text in texts if terms(text))
+    if worded >= most:
+        raise EncoderError(
+            f"encoder {name} gave zero vectors for all of {len(texts):,} passages, which nothing would find; "
+            "is it made for another language, or are its weights damaged?"
+        )
 
 
 def _code_range(vectors: NDArray[np.float32]) -> float:

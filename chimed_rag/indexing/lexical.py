@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from chimed_rag.errors import IndexDamagedError
 from chimed_rag.indexing.filters import All, Condition, Either, Node, Not
-from chimed_rag.indexing.segment import Scalar, document_values
+from chimed_rag.indexing.segment import Head, Scalar, document_values
 from chimed_rag.records import Chunk, Document
 from chimed_rag.text import terms
 
@@ -37,8 +37,8 @@ _MOST_VALUES = 1024
 _LONGEST_FACET = 1000
 
 
-def index_text(document: Document, chunk: Chunk) -> str:
-    """What the encoder and the lexical index see of a chunk: title and aliases, headings, text."""
+def index_text(document: Document | Head, chunk: Chunk) -> str:
+    """What the encoder, the lexical index and a reranker see of a chunk: title and aliases, headings, text."""
     return "\n".join(part for part in (*document.names, *chunk.headings, chunk.text) if part)
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from chimed_rag.errors import IndexDamagedError, IndexError_
 from chimed_rag.indexing.manifest import VectorFormat
-from chimed_rag.records import Chunk, Document, Metadata
+from chimed_rag.records import Chunk, Document, Metadata, names
 
 _SCHEMA = """
 CREATE TABLE documents(number INTEGER PRIMARY KEY, chunks INTEGER NOT NULL, id TEXT NOT NULL UNIQUE, text TEXT NOT NULL,
@@ -50,6 +50,11 @@ class Head(NamedTuple):
     date: str
     licence: str
     metadata: Metadata
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The title and the aliases; see `records.names`."""
+        return names(self.title, self.metadata)
 
 
 class StoredChunk(NamedTuple):

@@ -1,27 +1,78 @@
 """The slot for a reranker, which reads the query with each of the best passages and orders them anew.
 
-Not covered: any reranking model; pass an object with this one method.
+Not covered: the models (`cross_encoder`, and whatever the registry names).
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
 
-from chimed_rag.errors import InputError
+from chimed_rag.encoders.hub import HUB_NAME
+from chimed_rag.errors import EncoderError, InputError, UnknownNameError
+from chimed_rag.indexing.lexical import index_text
 from chimed_rag.indexing.segment import StoredChunk
 from chimed_rag.records import RankEntry
+from chimed_rag.registry import rerankers
 from chimed_rag.retrieval.retrievers import Ranked
 
 
+@runtime_checkable
 class Reranker(Protocol):
-    """Scores passages for a query; larger is better."""
+    """Scores passages for a query; larger is better. May be called from several threads at once."""
 
     name: str
 
     def score(self, query: str, passages: Sequence[str]) -> Sequence[float]:
-        """One finite score for each passage."""
+        """One finite score for each passage, which does not depend on the passages beside it."""
+
+
+def load_reranker(name_or_path: str | Path | Reranker, **settings: Any) -> Reranker:
+    """The reranker that a user means.
+
+    Args:
+        name_or_path: a name of the registry, a folder of a cross-encoder, one on the hub ("owner/name" or
+            "owner/name@revision"), or a reranker, which is given back as it is.
+        settings: keyword arguments of its class.
+
+    Raises:
+        UnknownNameError: a plain word that is neither a registry name nor a folder.
+        InputError: settings that this kind does not take.
+        EncoderError: the folder is not there, or holds no reranker.
+        MissingExtraError: the library for this kind is not installed.
+    """
+    if not isinstance(name_or_path, (str, Path)):
+        if settings:
+            raise InputError("settings can be given with a reranker's name or folder, not with a loaded reranker")
+        return name_or_path
+    name = str(name_or_path)
+    kind, given = "cross-encoder", {"path": name, **settings}
+    if isinstance(name_or_path, str) and name in rerankers:
+        kind, given = name, settings
+    elif not Path(name).expanduser().is_dir() and not HUB_NAME.fullmatch(name):
+        if Path(name).name == name:
+            raise UnknownNameError(
+                f"no reranker is called {name!r} and no such folder is here; there are: "
+                f"{', '.join(rerankers.names())}, any cross-encoder's folder, and hub models as owner/name"
+            )
+        raise EncoderError(f"{name} is not a folder; give the folder of a reranker, or a hub model as owner/name")
+    made = rerankers.get(kind)
+    try:
+        inspect.signature(made).bind(**given)
+    except TypeError as error:
+        raise InputError(f"reranker {kind!r}: {error}; it takes {inspect.signature(made)}") from None
+    return cast("Reranker", made(**given))
+
+
+def passage_text(stored: StoredChunk) -> str:
+    """What a reranker reads of a passage: its document's names, its headings and its text, as the retrievers saw it.
+
+    A section on contraindications often does not name its drug; the title does.
+    """
+    return index_text(stored.document, stored.chunk)
 
 
 def rerank(
@@ -32,7 +83,7 @@ def rerank(
     Raises:
         InputError: the reranker did not give one finite score for each passage.
     """
-    scores = [float(score) for score in reranker.score(query, [passages[item.row].chunk.text for item in ranked])]
+    scores = [float(score) for score in reranker.score(query, [passage_text(passages[item.row]) for item in ranked])]
     if len(scores) != len(ranked) or not all(map(isfinite, scores)):
         raise InputError(
             f"reranker {reranker.name!r} gave {len(scores)} scores for {len(ranked)} "

@@ -47,10 +47,14 @@ class DenseRetriever:
         self._index, self._encoder = index, encoder
 
     def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Scored]]:
-        """See `Retriever.search`."""
+        """See `Retriever.search`; a query whose vector is all zero (the encoder knows nothing of it) finds nothing.
+
+        All passages would tie at score 0, and the fusion would take the first ids for the best.
+        """
         spec = self._encoder.spec
         vectors = checked(self._encoder.encode_queries(queries), len(queries), spec.dimension, spec.name)
-        return self._index.rank_dense(vectors, k, filter)
+        found = self._index.rank_dense(vectors, k, filter)
+        return [hits if vector.any() else [] for vector, hits in zip(vectors, found, strict=True)]
 
 
 FILLER_WEIGHT = 0.5
