@@ -96,9 +96,9 @@ class MedQA:
         from chimed_rag.encoders.base import encoder_from_spec, require_same
 
         self.path = STARTER_INDEX if index is None else Path(index)
-        self.config = config if isinstance(config, Config) else Config.from_yaml(config) if config else Config()
+        self.config = _configured(config)
         self.generator: Generator = registry.generators.get(generator)() if isinstance(generator, str) else generator
-        self.reranker, self._device = self._reranker(reranker), device
+        self.reranker, self._device = _reranker(reranker, self.config), device
         opened = Index.open(self.path, device=device)
         spec = opened.manifest.encoder
         if encoder is None or isinstance(encoder, str | Path):
@@ -107,14 +107,6 @@ class MedQA:
             require_same(encoder, spec)
             self.encoder = encoder
         self._view = self._viewed(opened)
-
-    def _reranker(self, given: str | Path | Reranker | None) -> Reranker | None:
-        meant = given if given is not None else self.config.retrieval.reranker
-        if meant is None:
-            return None
-        from chimed_rag.retrieval.rerank import load_reranker
-
-        return load_reranker(meant)
 
     def _viewed(self, index: Index) -> _View:
         from chimed_rag.retrieval.retrievers import HybridRetriever
@@ -162,11 +154,13 @@ class MedQA:
         from chimed_rag.encoders.base import load_encoder
         from chimed_rag.indexing.writer import build
 
+        config = _configured(config)
+        ready = _reranker(reranker, config)  # what cannot be loaded is told before hours of encoding, not after
         loaded = load_encoder(encoder)
         cut = Chunking.model_validate(chunking or {})
         documents = load(sources, **reading)
         build(Path(path), documents, loaded, chunking=cut, storage=storage, overwrite=overwrite, progress=progress)
-        return cls(path, encoder=loaded, generator=generator, reranker=reranker, config=config, device=device)
+        return cls(path, encoder=loaded, generator=generator, reranker=ready, config=config, device=device)
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> MedQA:
@@ -466,6 +460,19 @@ class MedQA:
         counts = self._view.index.manifest.counts
         size = f"{counts.documents:,} documents, {counts.chunks:,} passages"
         return f"MedQA({str(self.path)!r}, {size}, generator={self.generator.name!r})"
+
+
+def _configured(config: Config | str | Path | None) -> Config:
+    return config if isinstance(config, Config) else Config.from_yaml(config) if config else Config()
+
+
+def _reranker(given: str | Path | Reranker | None, config: Config) -> Reranker | None:
+    meant = given if given is not None else config.retrieval.reranker
+    if meant is None:
+        return None
+    from chimed_rag.retrieval.rerank import load_reranker
+
+    return load_reranker(meant)
 
 
 def _since(began: float) -> float:

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from chimed_rag.errors import EncoderError, MissingExtraError
 
@@ -22,6 +22,11 @@ HUB_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w
 _PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors", "*.jinja"]
 _ELSEWHERE = ["onnx/*", "openvino/*", "*.onnx", "coreml/*"]
 _AGAIN = "copy it again from where the model came from"
+_HEADS = {
+    "ForCausalLM": "generator",
+    "ForConditionalGeneration": "generator",
+    "ForSequenceClassification": "CrossEncoder",
+}
 _TOKENIZERS = (
     "tokenizer.json",
     "vocab.txt",
@@ -174,10 +179,30 @@ def architectures(config: dict[str, Any]) -> list[str]:
     return [str(name) for name in named] if isinstance(named, list) else []
 
 
-def require_no_generator(folder: Path, config: dict[str, Any]) -> None:
-    """Refuses the folder of a language model, which the libraries would wrap in silence."""
-    if named := [name for name in architectures(config) if name.endswith(("ForCausalLM", "ForConditionalGeneration"))]:
-        raise EncoderError(f"{folder} is a generator ({named[0]}), not an encoder; did you mean --generator?")
+def require_kind(model: Model, kind: Literal["SentenceTransformer", "CrossEncoder"]) -> None:
+    """Refuses a model of another kind, which the libraries would convert in silence, with random weights for a head.
+
+    Raises:
+        EncoderError: says what it is, and the option that it was perhaps meant for.
+    """
+    if modules_of(model.folder):
+        file = model.folder / "config_sentence_transformers.json"
+        body = read_json(file) if file.is_file() else {}
+        found = body.get("model_type", "SentenceTransformer") if isinstance(body, dict) else "SentenceTransformer"
+    else:
+        config = config_of(model.folder)
+        named = architectures(config)
+        found = next((_HEADS[head] for head in _HEADS if any(name.endswith(head) for name in named)), "")
+        if not config or (not found and kind == "SentenceTransformer"):
+            return  # nothing to read, as `require_whole` will tell; or bare weights of an encoder
+    if found == kind:
+        return
+    option = {"CrossEncoder": "--reranker", "generator": "--generator", "SentenceTransformer": "--encoder"}.get(
+        found, ""
+    )
+    meant = f"; did you mean {option}?" if option else ""
+    wanted = "an encoder" if kind == "SentenceTransformer" else "a cross-encoder"
+    raise EncoderError(f"{model.source} is {f'a {found}' if found else 'a model without a head'}, not {wanted}{meant}")
 
 
 def require_whole(model: Model) -> None:

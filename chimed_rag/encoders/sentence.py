@@ -21,7 +21,7 @@ from chimed_rag.encoders.hub import (
     find_model,
     modules_of,
     no_bars,
-    require_no_generator,
+    require_kind,
     require_whole,
 )
 from chimed_rag.encoders.known import KnownEncoder, known_encoder, recognised, require_known
@@ -169,8 +169,8 @@ def _identified(
     bare = not modules_of(model.folder)
     if bare and known is not None and said is None and model.commit is None:
         known = known if config.get("hidden_size") == known.dimension or known.more_modules else None
-    if bare and known is None:
-        require_no_generator(model.folder, config)
+    if not bare or known is None:  # bare weights of a known one may well be those of a language model
+        require_kind(model, "SentenceTransformer")
     require_whole(model)
     if not bare or known is None:
         return known, None

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from chimed_rag.encoders.base import well_formed
-from chimed_rag.encoders.hub import Model, architectures, config_of, find_model, modules_of, no_bars, require_whole
+from chimed_rag.encoders.hub import Model, find_model, no_bars, require_kind, require_whole
 from chimed_rag.errors import EncoderError, MissingExtraError
 
 Precision = Literal["float32", "float16", "bfloat16", "auto"]
@@ -54,7 +54,7 @@ class CrossEncoderReranker:
         trust_remote_code: bool = False,
     ) -> None:
         model = find_model(path, revision=revision, local_files_only=local_files_only, code=trust_remote_code)
-        _require_cross_encoder(model)
+        require_kind(model, "CrossEncoder")
         require_whole(model)
         with no_bars():
             self._model = _load(model, max_length, device, dtype, local_files_only, trust_remote_code)
@@ -84,16 +84,6 @@ class CrossEncoderReranker:
         from torch.nn import Identity
 
         return {"batch_size": self._batch_size, "show_progress_bar": False, "activation_fn": Identity()}
-
-
-def _require_cross_encoder(model: Model) -> None:
-    """Refuses what the library would give a head of random weights, or score without the prompt it was trained with."""
-    if modules_of(model.folder):
-        return
-    named = architectures(config_of(model.folder))
-    if named and not any(name.endswith("ForSequenceClassification") for name in named):
-        kind = "a language model" if named[0].endswith("ForCausalLM") else "an encoder or another kind of model"
-        raise EncoderError(f"{model.source} is {kind} ({named[0]}), not a cross-encoder; its scores would mean nothing")
 
 
 def _load(
