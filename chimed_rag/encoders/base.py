@@ -112,8 +112,13 @@ def encoder_from_spec(spec: EncoderSpec, *, path: str | Path | None = None) -> E
         IndexMismatchError: what was found gives other vectors than those of the index.
         EncoderError: the model is not there any more.
     """
-    moved: dict[str, Any] = {} if path is None else {"path": str(path)}
-    encoder = _make(spec.kind, {**spec.settings, **moved})
+    settings = dict(spec.settings)
+    if path is not None:
+        if "path" not in settings:
+            raise InputError(f"the index was made by encoder {spec.name}, which has no folder; leave `encoder` out")
+        settings["path"] = str(path)
+        settings.pop("revision", None)  # the fingerprint says whether it is the same
+    encoder = _make(spec.kind, settings)
     require_same(encoder, spec)
     return encoder
 

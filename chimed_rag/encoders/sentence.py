@@ -29,15 +29,16 @@ from chimed_rag.errors import EncoderError, MissingExtraError
 
 log = logging.getLogger(__name__)
 
-_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".bin", ".py"}
+_SUFFIXES = {".safetensors", ".json", ".txt", ".model"}
 
 
 class SentenceEncoder:
     """A sentence-transformers model, its vectors brought to length 1.
 
     Weights are read from safetensors files only, and code that comes with a model is not run unless the caller says
-    so; `spec.settings` never carries that permission on, nor the device. The fingerprint covers the model's files, or
-    for a hub model "name@commit", and the settings that change vectors; `spec.settings` holds the commit.
+    so; `spec.settings` never carries that permission on, nor the device. The fingerprint covers the model's files and
+    the settings that change vectors, so that a folder serves in place of the hub model it was downloaded from;
+    `spec.settings` holds the commit.
 
     What is put before a text is, in this order: what the caller gives, what the model's own files say, what
     `encoders.known` says of this model, nothing.
@@ -99,31 +100,22 @@ class SentenceEncoder:
         self._document_prefix = _prefix(
             self._model, document_prefix, known and known.document_prefix, "document", "passage", "corpus"
         )
-        self.spec = self._spec(model, dimension, known, max_seq_length, pooling)
-
-    def _spec(
-        self, model: Model, dimension: int, known: KnownEncoder | None, max_seq_length: int | None, pooling: str | None
-    ) -> EncoderSpec:
         determining: dict[str, Any] = {
             "query_prefix": self._query_prefix,
             "document_prefix": self._document_prefix,
             "max_seq_length": max_seq_length,
         }
-        identity: dict[str, Any] = {} if model.commit is None else {"model": f"{model.source}@{model.commit}"}
-        if pooling is not None:
-            identity["pooling"] = pooling
-        return EncoderSpec(
+        identity = determining if pooling is None else {**determining, "pooling": pooling}
+        self.spec = EncoderSpec(
             kind="sentence",
             name=model.name,
             dimension=dimension,
-            fingerprint=fingerprint(
-                {**identity, **determining}, model.folder, [] if model.commit is not None else _files(model.folder)
-            ),
+            fingerprint=fingerprint(identity, model.folder, _files(model.folder, code=trust_remote_code)),
             settings={
                 "path": model.source,
                 "revision": model.commit,
                 "known_as": known.name if known is not None else "",
-                "batch_size": self._batch_size,
+                "batch_size": batch_size,
                 **determining,
             },
         )
@@ -141,9 +133,12 @@ class SentenceEncoder:
             return np.zeros((0, self.spec.dimension), dtype=np.float32)
         # A fast tokenizer keeps its padding as state ("Already borrowed"), so one thread at a time.
         with self._lock:
-            vectors = encode(
-                well_formed(texts), prompt=prefix, batch_size=self._batch_size, show_progress_bar=self._progress
-            )
+            try:
+                vectors = encode(
+                    well_formed(texts), prompt=prefix, batch_size=self._batch_size, show_progress_bar=self._progress
+                )
+            except Exception as error:  # a token beyond the table, a device without memory: bare errors of torch
+                raise EncoderError(f"encoder {self.spec.name} failed on {len(texts):,} texts: {error}") from error
         return normalised(vectors)
 
 
@@ -206,7 +201,10 @@ def _load(model: Model, device: str | None, local: bool, trust: bool) -> Any:
 
 def _dimension(model: Any, name: str) -> int:
     """How long the vectors are, by trying; refuses a model that gives no usable vector for a plain word."""
-    vector = np.asarray(model.encode(["心"], show_progress_bar=False))
+    try:
+        vector = np.asarray(model.encode(["心"], show_progress_bar=False))
+    except Exception as error:  # its tokenizer and its weights do not fit together
+        raise EncoderError(f"encoder {name} fails on a plain word ({error}); is a file of it missing?") from error
     if vector.ndim != 2:
         raise EncoderError(
             f"encoder {name} gave an array of shape {vector.shape} for one text; it is no sentence encoder"
@@ -241,13 +239,14 @@ def _prefix(model: Any, given: str | None, known: str | None, *names: str) -> st
     return next((prompt for name in names if (prompt := model.prompts.get(name))), known or "")
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files that make the vectors: those in the folder and in its modules' folders, documentation left out."""
+def _files(folder: Path, *, code: bool) -> list[Path]:
+    """The files that make the vectors: those in the folder and in its modules' folders, without documentation."""
     folders = {folder} | {folder / str(module.get("path", "")) for module in modules_of(folder)}
+    suffixes = _SUFFIXES | {".py"} if code else _SUFFIXES
     return [
         file
         for part in folders
         if part.is_dir()
         for file in part.iterdir()
-        if file.suffix in _SUFFIXES and file.is_file()
+        if file.suffix in suffixes and file.is_file()
     ]

@@ -74,7 +74,10 @@ class CrossEncoderReranker:
         asked, *texts = well_formed([query, *passages])
         # A fast tokenizer keeps its padding as state ("Already borrowed"), so one thread at a time.
         with self._lock:
-            given = self._model.predict([(asked, text) for text in texts], **self._options())
+            try:
+                given = self._model.predict([(asked, text) for text in texts], **self._options())
+            except Exception as error:  # a token beyond the table, a device without memory: bare errors of torch
+                raise EncoderError(f"reranker {self.name} failed on {len(texts):,} passages: {error}") from error
         scores = np.asarray(given, dtype=np.float32).reshape(len(texts), -1)
         if scores.shape[1] != 1 or not np.isfinite(scores).all():
             raise EncoderError(f"reranker {self.name} gave NaN, infinity or several numbers for a passage")

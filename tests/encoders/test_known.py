@@ -91,7 +91,16 @@ def test_an_index_of_a_known_encoder(made: dict[str, Path], cache: Path, tmp_pat
     assert settings["query_prefix"] == "为这个句子生成表示以用于检索相关文章："
     with MedQA.load(tmp_path / "i") as qa:
         assert len(qa.search("高血压吃什么", k=2)) == 2
+        expected = qa.search("高血压吃什么", k=2)
         assert qa.encoder.spec.settings == settings
+    # What the error of an absent model advises: its folder, brought along, with the weights in another format beside.
+    folder = Path(shutil.copytree(made["bert"], tmp_path / "bge-large-zh-v1.5"))
+    (folder / "pytorch_model.bin").write_bytes(b"not read")
+    shutil.rmtree(cache)
+    with pytest.raises(EncoderError, match=r"hf download BAAI/bge-large-zh-v1\.5 --revision c+ --local-dir"):
+        MedQA.load(tmp_path / "i")
+    with MedQA.load(tmp_path / "i", encoder=folder) as qa:
+        assert qa.search("高血压吃什么", k=2) == expected
 
 
 def test_a_revision_goes_through(made: dict[str, Path], cache: Path) -> None:
