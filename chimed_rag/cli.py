@@ -296,6 +296,11 @@ def _inspection(index: Path, manifest: Manifest, problems: list[str]) -> Iterato
     yield f"{index}: generation {manifest.generation}, format {manifest.format_version}, written {manifest.created}"
     yield f"  documents {counts.documents:,}, passages {counts.chunks:,}, deleted passages {counts.deleted_chunks:,}"
     yield f"  encoder {spec.name} ({spec.fingerprint[:12]}), {spec.dimension} dimensions, {manifest.vectors.storage}"
+    if isinstance(revision := spec.settings.get("revision"), str):
+        yield f"  encoder's commit {revision}"
+    for label in ("query", "document"):
+        if isinstance(prefix := spec.settings.get(f"{label}_prefix"), str) and prefix:
+            yield f"  before each {label}: {prefix!r}"
     yield f"  files {len(manifest.files)}, {size / 1e6:,.1f} MB, chimed_rag {manifest.library_version}"
     for label, table in (("sources", manifest.sources), ("licences", manifest.licences)):
         shown = ", ".join(f"{name or '(none)'} {count:,}" for name, count in list(table.items())[:20])
@@ -331,7 +336,7 @@ def evaluate_retrieval(
     corpus: Annotated[list[Path], typer.Option(help="BEIR corpus; may be repeated.")],
     qrels: Annotated[Path, typer.Option(help="BEIR qrels, JSONL or TSV.")],
     retriever: Annotated[str, typer.Option(help="hybrid, dense or lexical.")] = "hybrid",
-    encoder: Annotated[str, typer.Option(help="A name, a model folder or a hub name.")] = "hashing",
+    encoder: Annotated[str, typer.Option(help="A name, a model folder, or a hub name (owner/name).")] = "hashing",
     as_json: JsonOption = False,
 ) -> None:
     """Measures retrieval on a BEIR set: nDCG@10, Recall@10 and @100, MRR@10 with intervals, and latency."""

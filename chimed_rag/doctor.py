@@ -10,6 +10,7 @@ import platform
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, distributions, version
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from chimed_rag import __version__
@@ -94,8 +95,24 @@ def _starter() -> Finding:
         )
 
 
+def _encoders() -> Finding | None:
+    """Which known encoders lie in the hub's cache here; nothing where the library that would load them is missing."""
+    if _version("sentence-transformers") is None or _version("huggingface-hub") is None:
+        return None
+    from huggingface_hub import constants
+
+    from chimed_rag.encoders.known import KNOWN
+
+    cache = Path(os.environ.get("SENTENCE_TRANSFORMERS_HOME") or constants.HF_HUB_CACHE)
+    here = [name for name in KNOWN if (cache / f"models--{name.replace('/', '--')}" / "snapshots").is_dir()]
+    if here:
+        return Finding("known encoders", "ready", f"{', '.join(here)}; use --encoder {here[0]}")
+    remedy = "hf download BAAI/bge-small-zh-v1.5 --local-dir bge-small-zh-v1.5  # then --encoder bge-small-zh-v1.5"
+    return Finding("known encoders", "missing", f"none of {len(KNOWN)} is in {cache}; a folder will do as well", remedy)
+
+
 def examine() -> list[Finding]:
-    """Looks at Python, memory, FAISS, the starter index and the optional libraries."""
+    """Looks at Python, memory, FAISS, the starter index, the optional libraries and the models in the hub's cache."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0.0
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB"
     machine = f"Python {platform.python_version()} on {system}"
@@ -111,6 +128,8 @@ def examine() -> list[Finding]:
         detail = "needs " + ", ".join(missing) if missing else ", ".join(f"{p} {n}" for p, n in found.items())
         remedy = f"pip install 'chimed-rag[{extra}]'" if missing else ""
         findings.append(Finding(what, "missing" if missing else "ready", detail, remedy))
+    if (encoders := _encoders()) is not None:
+        findings.append(encoders)
     return findings
 
 

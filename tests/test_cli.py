@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,25 @@ def test_doctor():
     assert findings["dense search"] == "ready"
     assert findings["starter literature"] == "ready"
     assert "ok" in chimed("doctor").stdout
+
+
+@pytest.mark.skipif(find_spec("huggingface_hub") is None, reason="huggingface_hub is not installed (extra `models`)")
+def test_a_model_that_is_not_here(literature, index, tmp_path):
+    environment = {"HF_HUB_OFFLINE": "1", "SENTENCE_TRANSFORMERS_HOME": str(tmp_path)}
+    advice = "hf download BAAI/bge-m3 --local-dir bge-m3"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        refused(chimed("build", literature, "--out", tmp_path / "i", "--encoder", "BAAI/bge-m3"), advice)
+        refused(chimed("ask", "高血压怎么诊断", "--index", index, "--reranker", "BAAI/bge-m3"), advice)
+        found = {f["what"]: f for f in json.loads(chimed("doctor", "--json").stdout)["findings"]}
+        assert found["known encoders"]["state"] == "missing"
+        assert "hf download" in found["known encoders"]["remedy"]
+        (tmp_path / "models--BAAI--bge-m3" / "snapshots").mkdir(parents=True)
+        found = {f["what"]: f for f in json.loads(chimed("doctor", "--json").stdout)["findings"]}
+        assert "--encoder BAAI/bge-m3" in found["known encoders"]["detail"]
+    assert not (tmp_path / "i").exists()
+    refused(chimed("search", "高血压", "--index", index, "--reranker", "nobody"), "no reranker is called 'nobody'")
 
 
 def test_build_from_a_recipe(literature, tmp_path):

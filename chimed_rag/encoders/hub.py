@@ -82,12 +82,7 @@ def find_model(path: str | Path, *, revision: str | None, local_files_only: bool
 def _fetched(name: str, revision: str | None, local: bool, code: bool) -> Path:
     try:
         from huggingface_hub import snapshot_download, try_to_load_from_cache
-        from huggingface_hub.errors import (
-            HfHubHTTPError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
+        from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
     except ModuleNotFoundError as error:
         raise MissingExtraError("sentence-transformers", "models") from error
     cache = os.environ.get("SENTENCE_TRANSFORMERS_HOME")
@@ -108,16 +103,17 @@ def _fetched(name: str, revision: str | None, local: bool, code: bool) -> Path:
         raise EncoderError(
             f"{at}: the hub has no such model or revision, or it needs a login: hf auth login"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except Exception as error:  # of the hub, of whatever HTTP client it uses, of the disk
         # Other tools fetch single files, which the hub's library does not call a whole snapshot: `require_whole` looks.
         for file in ("modules.json", "config.json"):
             found = try_to_load_from_cache(name, file, cache_dir=cache, revision=revision)
             if isinstance(found, str):
                 return Path(found).parent
-        raise EncoderError(absent(name, revision, local)) from error
+        reason = "" if isinstance(error, LocalEntryNotFoundError) else f" ({error})"
+        raise EncoderError(_absent(name, revision, local, reason)) from error
 
 
-def absent(name: str, revision: str | None, local: bool) -> str:
+def _absent(name: str, revision: str | None, local: bool, reason: str) -> str:
     """What to do about a hub model that is not on this machine and cannot be fetched."""
     place = name.partition("/")[2]
     pinned = f" --revision {revision}" if revision else ""
@@ -127,7 +123,7 @@ def absent(name: str, revision: str | None, local: bool) -> str:
         else "the hub is not reached"
     )
     return (
-        f"{name} is not on this machine, and {why}; where there is a network, run: "
+        f"{name} is not on this machine, and {why}{reason}; where there is a network, run: "
         f"hf download {name}{pinned} --local-dir {place}; then bring that folder here and give it in place of the name"
     )
 

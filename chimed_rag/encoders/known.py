@@ -10,6 +10,9 @@ Sources, by the letters in `facts`:
     C  a file of the model on the hub, or a copy of its card (1_Pooling/config.json and config.json of gte-*-zh,
        m3e-base, Dmeta-embedding-zh; 2_Dense/config.json of Conan-embedding-v1)
     R  recalled, without a source at hand: look at the model card before relying on it
+M gives other dimensions for gte-small-zh and gte-base-zh (1024), Conan-embedding-v1, xiaobu-embedding-v2 and m3e-large
+(768) and gte-Qwen2-1.5B-instruct (8960): C or R stand here instead. A dimension only serves to recognise copies
+in folders.
 Scores are nDCG@10 of CmedqaRetrieval and MedicalRetrieval as published in embeddings-benchmark/results @ f4cc6c8
 (20 Aug 2026); none was measured here, those marked "card" are the authors' own, and nearly all of these models were
 trained on cMedQA data.
@@ -51,6 +54,7 @@ _BGE_ZH = "为这个句子生成表示以用于检索相关文章："
 _QWEN3 = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 _E5 = ("query: ", "passage: ")
 _FLAG = {"dimension": "M", "tokens": "M", "pooling": "F", "licence": "M", "prefix": "M"}
+_XLMR = {**_FLAG, "tokens": "M, less the 2 positions that XLM-R keeps"}
 _GTE = {"dimension": "C", "tokens": "M", "pooling": "F", "licence": "M", "prefix": "M"}
 _QWEN = {"dimension": "M", "tokens": "M", "pooling": "R", "licence": "M", "prefix": "M, its instruction R"}
 _MOST = {"dimension": "M", "tokens": "M", "pooling": "R", "licence": "M", "prefix": "M"}
@@ -105,8 +109,8 @@ _TABLE = (
         "shibing624/text2vec-base-chinese", 768, 512, "mean", "Apache-2.0", _MOST, scores=(15.91, 27.56)
     ),
     KnownEncoder("intfloat/multilingual-e5-small", 384, 512, "mean", "MIT", _FLAG, *_E5),
-    KnownEncoder("intfloat/multilingual-e5-base", 768, 512, "mean", "MIT", _FLAG, *_E5),
-    KnownEncoder("intfloat/multilingual-e5-large", 1024, 512, "mean", "MIT", _FLAG, *_E5, scores=(28.66, 51.44)),
+    KnownEncoder("intfloat/multilingual-e5-base", 768, 512, "mean", "MIT", _XLMR, *_E5),
+    KnownEncoder("intfloat/multilingual-e5-large", 1024, 512, "mean", "MIT", _XLMR, *_E5, scores=(28.66, 51.44)),
     KnownEncoder("maidalun1020/bce-embedding-base_v1", 768, 512, "cls", "Apache-2.0",
         {"dimension": "R", "tokens": "R", "pooling": "F", "licence": "R", "prefix": "R"}),
     KnownEncoder("Alibaba-NLP/gte-multilingual-base", 768, 8192, "cls", "Apache-2.0", _FLAG, remote_code=True),

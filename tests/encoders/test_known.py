@@ -186,6 +186,15 @@ def test_a_model_that_is_not_here(cache: Path, options: dict[str, bool]) -> None
         assert part in str(caught.value)
 
 
+def test_a_hub_that_is_not_reached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without HF_HUB_OFFLINE the hub is asked, which the tests' guard against the network refuses."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(
+        EncoderError, match=r"BAAI/bge-m3 is not on this machine, and the hub is not reached.*hf download"
+    ):
+        load_encoder("BAAI/bge-m3")
+
+
 def test_pickled_weights_on_the_hub(made: dict[str, Path], cache: Path) -> None:
     snapshot = cached(cache, "BAAI/bge-large-zh-v1.5", made["bert"])
     (snapshot / "model.safetensors").rename(snapshot / "pytorch_model.bin")
