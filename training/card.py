@@ -1,7 +1,8 @@
 """The card of a trained model: card.json for programs, README.md for readers.
 
-What it was made of (files with rows, SHA-256, licences, why rows were dropped), how (settings, seed, versions, commit, the
-command that makes it again), and what came out (curve, scores with intervals and n). Not covered: taking the scores.
+What it was made of (files with rows, SHA-256, licences, why rows were dropped), how (settings, seed, versions, commit,
+the command that makes it again), and what came out (curve, scores with intervals and n). Not covered: taking the
+scores.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class Card(BaseModel):
     created: str = ""
     commit: str = ""
     seed: int
+    configuration: dict[str, JsonValue]
+    """As written, with what --set put over it."""
     settings: dict[str, JsonValue]
+    """All keys, with the values of those that were not written."""
     versions: dict[str, str] = Field(default_factory=dict)
     machine: str = ""
     data: list[Account] = Field(default_factory=list)
@@ -117,7 +121,7 @@ def _page(card: Card) -> str:
     """The card as Markdown, with the front matter that model hubs read."""
     import yaml
 
-    settings = yaml.safe_dump(card.settings, allow_unicode=True, sort_keys=False)
+    configuration = yaml.safe_dump(card.configuration, allow_unicode=True, sort_keys=False)
     parts = [
         f"---\nlanguage: zh\nlicense: {card.licence.lower()}\n---\n\n# {card.name}\n",
         card.description,
@@ -133,8 +137,9 @@ def _page(card: Card) -> str:
         *(_mined_lines(card.negatives)),
         "## Training curve",
         _table(("phase", "step", "loss"), [(p.phase, str(p.step), f"{p.loss:.4f}") for p in _thinned(card.curve)]),
-        "## Settings",
-        f"```yaml\n{settings}```",
+        "## Configuration",
+        f"```yaml\n{configuration}```",
+        "The values of all other keys are in card.json (`settings`).",
         "Versions: " + ", ".join(f"{name} {number}" for name, number in card.versions.items()) + f". {card.machine}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -39,7 +39,8 @@ def is_whole(folder: Path) -> bool:
 def newest_whole(folder: Path) -> Path | None:
     """The `checkpoint-N` of the folder with the largest N that is whole, or None.
 
-    Newer ones that are not are removed, with a warning: they were being written when the run was killed, or were damaged.
+    Newer ones that are not are removed, with a warning: they were being written when the run was killed, or were
+    damaged.
     """
     for path in sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
         if is_whole(path):

@@ -1,4 +1,4 @@
-"""The command line of training: one command a stage. Progress goes to standard error, the model's folder to standard output.
+"""The command line of training: one command a stage. The model's folder goes to standard output, all else to the other.
 
 Exit codes as those of `chimed`: 0 done, 1 data or machine at fault, 2 the configuration is. Not covered: the stages.
 """
@@ -15,8 +15,8 @@ import typer
 from chimed_rag.errors import ChiMedError
 
 app = typer.Typer(
-    help="Trains models of chimed_rag, from a checkout. What it writes is a folder with the model and a card that names the "
-    "data, the settings and the command that makes it again.",
+    help="Trains models of chimed_rag, from a checkout. What it writes is a folder with the model and a card that names "
+    "the data, the settings and the command that makes it again.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,7 +34,9 @@ def retriever(
     config: Annotated[Path, typer.Option("--config", help="YAML file, such as those in training/configs.")],
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Put over the file: seed=2, rounds.0.epochs=3. May be repeated."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Put over the file: seed=2, rounds.0.epochs=3. May be repeated."
+        ),
     ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Throw away what an earlier run left in output_dir and begin anew.")

@@ -59,7 +59,7 @@ def matching(pattern: str) -> list[tuple[str, Path]]:
         if not place.exists():
             raise CorpusError("no such file", path=str(place))
         return [(pattern, place)]
-    found = sorted(Path(name) for name in glob.glob(str(place), recursive=True))
+    found = sorted(Path(name) for name in glob.glob(str(place), recursive=True))  # noqa: PTH207 - a pattern may be absolute
     if not found:
         raise CorpusError("no file matches", path=str(place))
     # The part of the pattern without wildcards stays as written; what follows it is as found.
@@ -120,5 +120,7 @@ def text_field(row: dict[str, Any], name: str, path: Path, line: int) -> str:
     """
     value = row.get(name)
     if not isinstance(value, str):
-        raise CorpusError(f"the field {name!r} is missing or no text; there are: {', '.join(row)}", path=str(path), line=line)
+        raise CorpusError(
+            f"the field {name!r} is missing or no text; there are: {', '.join(row)}", path=str(path), line=line
+        )
     return value

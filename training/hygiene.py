@@ -45,7 +45,8 @@ def grams(bones: str, n: int) -> Hashes:
         hashes = hashes * _BASE + codes[i : i + count]
     hashes ^= hashes >> np.uint64(31)
     hashes *= _MIX
-    return hashes ^ (hashes >> np.uint64(29))
+    mixed: Hashes = hashes ^ (hashes >> np.uint64(29))
+    return mixed
 
 
 def similarity(a: str, b: str, n: int = 3) -> float:
@@ -100,7 +101,10 @@ class NearDuplicates:
         if not len(found):
             return [bones.encode("utf-8", "surrogatepass")]
         smallest = (self._factors * found + self._terms).min(axis=1)
-        return [bytes([band]) + smallest[band * self._ROWS : (band + 1) * self._ROWS].tobytes() for band in range(self._BANDS)]
+        return [
+            bytes([band]) + smallest[band * self._ROWS : (band + 1) * self._ROWS].tobytes()
+            for band in range(self._BANDS)
+        ]
 
 
 class Contamination:

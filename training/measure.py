@@ -1,7 +1,7 @@
 """How well held-out pairs are found again: recall and reciprocal rank, with bootstrap intervals.
 
-A quick look at a model, not its evaluation: the held-out pairs come from the sets it was trained on, so they flatter it.
-What counts is `chimed evaluate retrieval` on a set of its own.
+A quick look at a model, not its evaluation: the held-out pairs come from the sets it was trained on, so they flatter
+it. What counts is `chimed evaluate retrieval` on a set of its own.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class HeldOut:
         return self._scores(encoder_candidates(self.queries, self._first(), self.passages, DEPTH, encoder))
 
     def reranked(self, score: Score, depth: int = 30, most: int = 200) -> dict[str, Scores]:
-        """The `depth` best of BM25 as they are ("bm25") and in the reranker's order ("reranked"), for `most` queries."""
+        """The `depth` best of BM25 as they are ("bm25") and in the reranker's order ("reranked"); `most` queries."""
         found = bm25_candidates(self.queries[:most], self._first()[:most], self.passages, depth)
         reranked = []
         for query, candidates in zip(self.queries, found, strict=False):
@@ -63,22 +63,22 @@ class HeldOut:
             values = [float(value) for value in score(query, [self.passages[n] for n in numbers])]
             order = sorted(zip(values, numbers, strict=True), key=lambda hit: (-hit[0], hit[1]))
             reranked.append(Candidates(order, None))
-        return {"bm25": self._scores(found), "reranked": self._scores(reranked)}
+        return {"bm25": self._scores(found, (1, 10)), "reranked": self._scores(reranked, (1, 10))}
 
     def _first(self) -> list[int]:
         return [numbers[0] for numbers in self.right]
 
-    def _scores(self, found: Sequence[Candidates]) -> Scores:
+    def _scores(self, found: Sequence[Candidates], cuts: Sequence[int] = (1, 10, 100)) -> Scores:
         ranks = np.array(
             [
                 next((rank for rank, (_, n) in enumerate(item.ranked, 1) if n in right), np.inf)
                 for item, right in zip(found, self.right, strict=False)
             ]
         )
-        return rank_scores(ranks)
+        return rank_scores(ranks, cuts)
 
 
-def rank_scores(ranks: NDArray[np.float64]) -> Scores:
-    """recall@1, recall@10, recall@100 and mrr@10 from the rank of the first right passage of each query (inf if none)."""
-    columns = {f"recall@{k}": (ranks <= k).astype(np.float64) for k in (1, 10, 100)}
+def rank_scores(ranks: NDArray[np.float64], cuts: Sequence[int]) -> Scores:
+    """recall@k for each cut k, and mrr@10, from the rank of each query's first right passage (inf if there is none)."""
+    columns = {f"recall@{k}": (ranks <= k).astype(np.float64) for k in cuts}
     return bootstrap_means(columns | {"mrr@10": np.where(ranks <= 10, 1.0 / ranks, 0.0)})

@@ -1,7 +1,7 @@
 """Hard negatives: passages that a retriever ranks high for a query and that do not answer it.
 
-Found by BM25 (`chimed_rag`'s lexical index) or by an encoder, also the one in training. Not covered: judging meaning; what
-looks like an unmarked answer is filtered by form alone, so some false negatives remain. Needs no torch by itself.
+Found by BM25 (`chimed_rag`'s lexical index) or by an encoder, also the one in training. Not covered: judging meaning;
+what looks like an unmarked answer is filtered by form alone, so some false negatives remain. Needs no torch by itself.
 
 Negatives come from the positive's own source unless told otherwise: else a model learns to tell the style of one source
 from another's instead of what is asked.
@@ -42,17 +42,21 @@ class Mining(Settings):
     """How negatives are chosen.
 
     Args:
+        by: `bm25`; `self`, the encoder in training (where a kind has one); or an encoder as `chimed build --encoder`
+            takes it.
         number: negatives for each pair.
         depth: of how many best passages they are taken.
         skip: how many of the best are left out, as they may answer.
         draw: `top`, the hardest that pass the filters; `chance`, any of them.
-        share: a passage that scores above this share of the positive's score is taken for an answer (Moreira et al. 2024,
-            "NV-Retriever", arXiv:2407.15831: .95); null for no such filter. With BM25, a positive that is not among the
-            `depth` best has no score to compare with, and the filter rests.
-        alike: a passage whose similarity to the positive (Jaccard, character trigrams) reaches this is taken for a copy.
+        share: a passage that scores above this share of the positive's score is taken for an answer (Moreira et al.
+            2024, "NV-Retriever", arXiv:2407.15831: .95); null for no such filter. With BM25, a positive that is not
+            among the `depth` best has no score to compare with, and the filter rests.
+        alike: a passage whose similarity to the positive (Jaccard, character trigrams) reaches this is taken for a
+            copy.
         same_source: only passages of the positive's source.
     """
 
+    by: str = "bm25"
     number: int = Field(1, ge=1)
     depth: int = Field(50, ge=1)
     skip: int = Field(0, ge=0)
@@ -104,10 +108,10 @@ def mine(
         pairs: their passages are the pool; all of them count as answers to their queries.
         settings: see there.
         seed: of everything drawn by chance.
-        encoder: finds the candidates; BM25 does where it is left out.
+        encoder: finds the candidates; BM25 does where it is left out (`settings.by` is the caller's to load).
         more: further passages for the pool, (text, source).
-        counts: what was done is counted here: "mined", "filled by chance", "pairs without a negative", and why candidates
-            were refused.
+        counts: what was done is counted here: "mined", "filled by chance", "pairs without a negative", and why
+            candidates were refused.
     """
     counts = Counter() if counts is None else counts
     pools: dict[str, _Pool] = {}
@@ -170,7 +174,11 @@ def _chosen(
     # Chance passages may be answers that nobody marked as well, but hardly ever.
     rest = chance.sample(range(len(pool.texts)), min(len(pool.texts), settings.number + len(answers) + len(chosen) + 1))
     for n in rest:
-        if len(chosen) < settings.number and n not in chosen and not (pool.bones[n] in answers or pool.bones[n] == query):
+        if (
+            len(chosen) < settings.number
+            and n not in chosen
+            and not (pool.bones[n] in answers or pool.bones[n] == query)
+        ):
             chosen.append(n)
             counts["filled by chance"] += 1
     if len(chosen) < settings.number:

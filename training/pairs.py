@@ -1,10 +1,10 @@
-"""Files become pairs of query and passage: read, filtered, without duplicates and without traces of the evaluation sets.
+"""Files become pairs of query and passage: read, filtered, without duplicates, without traces of evaluation sets.
 
 Needs pydantic and numpy, no torch. Not covered: making questions out of headings beyond plain templates, and hard
 negatives (`mining`).
 
-Every row is accounted for: what was read is what was kept and what was dropped, by reason (`files.Account`). Reasons, in
-the order in which they are asked: "not open_licence", "source", "kind" (filters of the file), "empty", "too short",
+Every row is accounted for: what was read is what was kept and what was dropped, by reason (`files.Account`). Reasons, as
+they are asked one after the other: "not open_licence", "source", "kind" (filters of the file), "empty", "too short",
 "repeats itself" (the passage is the query), "duplicate", "evaluation" (13-grams), "near duplicate", "beyond the limit".
 """
 
@@ -38,15 +38,16 @@ class PairFile(Settings):
 
     Args:
         path: see `settings`. A folder for `beir`.
-        form: `pairs`, JSONL rows {query, passage, source, kind, open_licence}; `consultations`, TSV lines reply, question,
-            question, ...; `beir`, a folder of queries, corpus and qrels; `corpus`, JSONL rows {title, section, text}.
+        form: `pairs`, JSONL rows {query, passage, source, kind, open_licence}; `consultations`, TSV lines reply,
+            question, question, ...; `beir`, a folder of queries, corpus and qrels; `corpus`, JSONL rows {title,
+            section, text}.
         open_licence: keep only rows marked so (`pairs`).
         sources, kinds: keep only these, where given (`pairs`).
         not_sources, not_kinds: leave these out (`pairs`).
         source: the name of the source of pairs that name none; the file's own name if left out.
         licence: of the file, for the card.
-        query: how a corpus row becomes a query, one of these by chance; the row's fields in braces. Rows that lack a field
-            of it are dropped as empty.
+        query: how a corpus row becomes a query, one of these by chance; the row's fields in braces. Rows that lack a
+            field of it are dropped as empty.
         passage: how a corpus row becomes a passage.
         limit: at most so many pairs, drawn by chance; also before the texts are compared, to save time.
     """
@@ -54,10 +55,10 @@ class PairFile(Settings):
     path: str
     form: Literal["pairs", "consultations", "beir", "corpus"] = "pairs"
     open_licence: bool = False
-    sources: list[str] = []
-    not_sources: list[str] = []
-    kinds: list[str] = []
-    not_kinds: list[str] = []
+    sources: list[str] = Field(default_factory=list)
+    not_sources: list[str] = Field(default_factory=list)
+    kinds: list[str] = Field(default_factory=list)
+    not_kinds: list[str] = Field(default_factory=list)
     source: str = ""
     licence: str = ""
     query: list[str] = Field(default=["{title} {section}"], min_length=1)
@@ -72,7 +73,8 @@ class Hygiene(Settings):
         evaluation: folder of the evaluation sets that training must not have seen; null for none.
         gram: characters of the n-grams that are compared with them.
         share: a text goes if more than this share of its n-grams stands in an evaluation set; 0 for any.
-        near_duplicates: similarity (Jaccard, character trigrams) from which on two pairs are one; null for exact ones only.
+        near_duplicates: similarity (Jaccard, character trigrams) from which on two pairs are one; null for exact ones
+            only.
         shortest_query, shortest_passage: characters (of the skeleton) that must be there.
     """
 
@@ -111,7 +113,9 @@ def read_pairs(data: PairData, *, seed: int, ledger: Ledger | None = None) -> li
         for name, path in matching(file.path):
             entry = account(name, path, file.licence)
             accounts.append(entry)
-            found += [(pair, entry) for pair in sampled(list(_filtered(file, path, entry, seed)), file.limit, seed, entry)]
+            found += [
+                (pair, entry) for pair in sampled(list(_filtered(file, path, entry, seed)), file.limit, seed, entry)
+            ]
     kept = _clean(found, data.hygiene)
     if data.limit is not None and data.limit < len(kept):
         chosen = set(random.Random(seed).sample(range(len(kept)), data.limit))  # noqa: S311

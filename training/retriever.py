@@ -1,23 +1,26 @@
 """The stage `retriever`: trains an encoder or a reranker from pairs of query and passage.
 
 What all kinds share: settings, reading and splitting the pairs, the run and its card. What a kind does is in its own
-module, imported when it is asked for. A new kind: a module with a `Kind`, and a line in KINDS. Needs no torch by itself.
+module, imported when asked for. A new kind: a module with a `Kind`, and a line in KINDS. Needs no torch by itself.
 """
 
 from __future__ import annotations
 
 import logging
 import shlex
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from chimed_rag.errors import ConfigError
+from chimed_rag.encoders.base import load_encoder
+from chimed_rag.errors import ConfigError, InputError
 from chimed_rag.registry import Registry
 from training.card import Card, plain
 from training.files import Ledger
+from training.mining import Mined, Mining, mine
 from training.pairs import Pair, PairData, read_pairs, split
 from training.run import Run
 from training.settings import ROOT, Settings, read_yaml, validated
@@ -50,8 +53,8 @@ class RetrieverSettings(Settings):
 class Kind(NamedTuple):
     """What a module of a kind offers: its settings (a subclass of `RetrieverSettings`), and its training.
 
-    `train(settings, run)` reads its pairs by `pairs_of`, trains in phases of the run, notes scores in `run.card`, and ends
-    with `run.finish(folder of the model)`.
+    `train(settings, run)` reads its pairs by `pairs_of`, trains in phases of the run, notes scores in `run.card`, and
+    ends with `run.finish(folder of the model)`.
     """
 
     settings: type[RetrieverSettings]
@@ -103,6 +106,7 @@ def train_retriever(
         licence=settings.licence,
         command=command("retriever", config, overrides),
         seed=settings.seed,
+        configuration=data,
         settings=plain(settings),
     )
     run = Run(settings, settings.output_dir, card, fresh=fresh, say=say)
@@ -124,12 +128,40 @@ def pairs_of(settings: RetrieverSettings, run: Run, ledger: Ledger | None = None
     hygiene = settings.data.hygiene
     if hygiene.evaluation is not None:
         share = "none" if hygiene.share == 0 else f"at most {hygiene.share:.0%}"
-        run.card.checked_against = f"{hygiene.evaluation}: {share} of the {hygiene.gram}-grams of a text kept stand there"
+        run.card.checked_against = (
+            f"{hygiene.evaluation}: {share} of the {hygiene.gram}-grams of a text kept stand there"
+        )
     run.data(accounts)
     training, held_out = split(pairs, settings.held_out, settings.seed)
     run.card.training_pairs = len(training)
     run.say(f"{len(training):,} pairs to train on, {len(held_out):,} held out")
     return training, held_out
+
+
+def examples_of(
+    pairs: Sequence[Pair], wanted: Mining | None, run: Run, phase: str, *, seed: int, own: str | None = None
+) -> list[Mined]:
+    """The pairs with the negatives that a phase wants (none if `wanted` is None); how they were mined goes to the card.
+
+    Args:
+        own: the folder of the encoder in training, which `by: self` means.
+
+    Raises:
+        InputError: `by: self` where there is no such encoder, or an encoder that cannot be loaded.
+    """
+    if wanted is None:
+        return [Mined(pair.query, pair.passage, (), pair.source) for pair in pairs]
+    if wanted.by == "self" and own is None:
+        raise InputError(
+            f"{phase}: there is no encoder yet that `by: self` could mean; take bm25 or an encoder's folder"
+        )
+    miner = None if wanted.by == "bm25" else load_encoder(str(own) if wanted.by == "self" else wanted.by)
+    counts: Counter[str] = Counter()
+    examples = mine(pairs, wanted, seed=seed, encoder=miner, counts=counts)
+    if not examples:
+        raise InputError(f"{phase}: no pair has a negative; the pool of its source holds no other passage")
+    run.note_negatives(phase, counts)
+    return examples
 
 
 def command(stage: str, config: str | Path, overrides: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """One training run: its folder, its phases, and how it goes on after it was killed.
 
     output_dir/           the model, card.json, README.md
-    output_dir/work/      while the run lasts: run.json (settings, data hashes), a folder a phase (checkpoint-N while it is
+    output_dir/work/      while the run lasts: run.json (settings, data hashes), a folder a phase (checkpoint-N while it
+    is
                           trained, then model/ and curve.json, sealed)
 
 A run that is started again with the same settings and data goes on where it was; with others it is refused, as the
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,14 @@ class Run:
             self._state = json.loads(state.read_text("utf-8"))
             self._same(self._state["settings"], now)
             self._state["resumed"] += 1
-            self._keep()
             say(f"going on in {self.folder}")
         else:
             if self.folder.exists() and any(self.folder.iterdir()) and not fresh:
-                raise InputError(f"{self.folder} holds other files; give another output_dir, or --fresh to write over them")
-            self.work.mkdir(parents=True, exist_ok=True)
-            self._state = {"settings": now, "data": {}, "resumed": 0}
-            self._keep()
+                raise InputError(
+                    f"{self.folder} holds other files; give another output_dir, or --fresh to write over them"
+                )
+            # Nothing is written before the data were read: a first start that fails leaves the folder free.
+            self._state = {"settings": now, "data": {}, "resumed": 0, "negatives": {}}
 
     def data(self, ledger: Ledger) -> None:
         """Notes the data; call it once all files are read, before anything is trained.
@@ -89,7 +90,6 @@ class Run:
         self._state["data"] = now
         self._keep()
         self.card.data = ledger
-        self.card.checked_against = self.card.checked_against or ""
 
     def phase(self, name: str, make: Callable[[Path], list[Point]]) -> Path:
         """The folder of the model that a phase gives, trained now or finished before.
@@ -113,9 +113,15 @@ class Run:
         self.card.curve += [Point(**point) for point in json.loads(curve.read_text("utf-8"))]
         return folder / "model"
 
+    def note_negatives(self, phase: str, counts: Mapping[str, int]) -> None:
+        """Keeps how the negatives of a phase were mined, for the card; also for a later start that skips the phase."""
+        self._state["negatives"][phase] = dict(counts)
+        self._keep()
+
     def finish(self, model: Path) -> None:
         """Moves the last model into the run's folder, writes the card, and removes the work folder."""
         shutil.copytree(model, self.folder, dirs_exist_ok=True)
+        self.card.negatives = self._state["negatives"]
         self.card.resumed = self._state["resumed"]
         self.card.seconds = round(time.monotonic() - self._started, 1)
         write_card(self.card, self.folder)
@@ -130,6 +136,7 @@ class Run:
             )
 
     def _keep(self) -> None:
+        self.work.mkdir(parents=True, exist_ok=True)
         partial = self.work / (STATE + ".partial")
         partial.write_text(json.dumps(self._state, ensure_ascii=False, indent=1), "utf-8")
         partial.replace(self.work / STATE)

@@ -120,7 +120,7 @@ def _known(model: type[BaseModel], path: Sequence[str | int]) -> str:
     for part in path:
         if isinstance(part, int) or part not in model.model_fields:
             continue  # a place in a list, or the tag of a union
-        inner = [found for found in _models(model.model_fields[part].annotation)]
+        inner = _models(model.model_fields[part].annotation)
         if len(inner) != 1:
             return ""
         model = inner[0]

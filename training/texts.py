@@ -1,7 +1,7 @@
 """Corpora become plain texts for masked language modelling; every row accounted for.
 
-Reasons for dropping: "empty", "duplicate" (by skeleton), "evaluation" (n-grams), "beyond the limit". Not covered: cutting
-texts into blocks of tokens (`mlm`).
+Reasons for dropping: "empty", "duplicate" (by skeleton), "evaluation" (n-grams), "beyond the limit". Not covered:
+cutting texts into blocks of tokens (`mlm`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def read_texts(files: list[TextFile], hygiene: Hygiene, *, seed: int, ledger: Le
         CorpusError: a file is missing or cannot be read.
         ConfigError: the folder of evaluation sets is not there.
     """
-    traces = None if hygiene.evaluation is None or not files else Contamination(located(hygiene.evaluation), hygiene.gram)
+    traces = (
+        None if hygiene.evaluation is None or not files else Contamination(located(hygiene.evaluation), hygiene.gram)
+    )
     seen: set[str] = set()
     texts: list[str] = []
     for file in files:

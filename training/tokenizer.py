@@ -19,8 +19,8 @@ class TokenizerSettings(Settings):
     """How texts are cut.
 
     Args:
-        pieces: `characters`, each Chinese character a token (as BERT does); `words`, runs of Chinese characters cut into the
-            WordPieces learned from the texts, fewer and longer tokens.
+        pieces: `characters`, each Chinese character a token (as BERT does); `words`, runs of Chinese characters cut
+            into the WordPieces learned from the texts, fewer and longer tokens.
         vocabulary: tokens at most; characters beyond it become [UNK], commonest first.
         sample: texts that the vocabulary is learned from, spread evenly over all.
     """
@@ -30,18 +30,19 @@ class TokenizerSettings(Settings):
     sample: int = Field(100_000, ge=1)
 
 
-def train_tokenizer(texts: Sequence[str], settings: TokenizerSettings, max_length: int) -> Any:
+def train_tokenizer(texts: Sequence[str], settings: TokenizerSettings, max_length: int, *, types: bool = True) -> Any:
     """A fast tokenizer of transformers with [CLS] text [SEP] and pairs [CLS] a [SEP] b [SEP].
 
     Args:
         texts: what it learns from.
         settings: see there.
         max_length: tokens at which it cuts, the special ones included.
+        types: give the model token_type_ids (BERT reads them, ModernBERT has none).
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer: Any = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer: Any = Tokenizer(models.WordPiece(unk_token=_SPECIAL[1]))
     by_character = settings.pieces == "characters"
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.BertNormalizer(handle_chinese_chars=by_character, lowercase=True)]
@@ -51,7 +52,12 @@ def train_tokenizer(texts: Sequence[str], settings: TokenizerSettings, max_lengt
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), runs])
     tokenizer.decoder = decoders.WordPiece()
     trainer = trainers.WordPieceTrainer(
-        vocab_size=settings.vocabulary, special_tokens=list(_SPECIAL), min_frequency=2, show_progress=False
+        vocab_size=settings.vocabulary,
+        special_tokens=list(_SPECIAL),
+        min_frequency=2,
+        # Its own limit of 1,000 characters leaves most of Chinese out. In words, a character is two tokens (x and ##x).
+        limit_alphabet=settings.vocabulary * 9 // 10 if by_character else settings.vocabulary // 3,
+        show_progress=False,
     )
     step = max(1, len(texts) // settings.sample)
     tokenizer.train_from_iterator(texts[::step], trainer)
@@ -63,6 +69,6 @@ def train_tokenizer(texts: Sequence[str], settings: TokenizerSettings, max_lengt
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=max_length,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        model_input_names=["input_ids", *(["token_type_ids"] if types else []), "attention_mask"],
         **names,
     )
