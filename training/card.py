@@ -91,7 +91,10 @@ def write_card(card: Card, folder: Path) -> None:
         if path.suffix in _LISTED and path.name != "card.json" and "work" not in path.relative_to(folder).parts[:1]
     }
     (folder / "README.md").write_text(_page(card), "utf-8")
-    (folder / "card.json").write_text(card.model_dump_json(indent=1) + "\n", "utf-8")
+    # At once and last: where there is a card.json, the model is complete.
+    partial = folder / "card.json.partial"
+    partial.write_text(card.model_dump_json(indent=1) + "\n", "utf-8")
+    partial.replace(folder / "card.json")
 
 
 def versions() -> dict[str, str]:

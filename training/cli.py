@@ -15,8 +15,8 @@ import typer
 from chimed_rag.errors import ChiMedError
 
 app = typer.Typer(
-    help="Trains models of chimed_rag, from a checkout. What it writes is a folder with the model and a card that names "
-    "the data, the settings and the command that makes it again.",
+    help="Trains models of chimed_rag, from a checkout. It writes a folder with the model and a card that names the "
+    "data, the settings and the command that makes it again.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -3,8 +3,8 @@
 Needs pydantic and numpy, no torch. Not covered: making questions out of headings beyond plain templates, and hard
 negatives (`mining`).
 
-Every row is accounted for: what was read is what was kept and what was dropped, by reason (`files.Account`). Reasons, as
-they are asked one after the other: "not open_licence", "source", "kind" (filters of the file), "empty", "too short",
+Every row is accounted for: what was read is what was kept and what was dropped, by reason (`files.Account`), asked in
+this order: "not open_licence", "source", "kind" (filters of the file), "empty", "too short",
 "repeats itself" (the passage is the query), "duplicate", "evaluation" (13-grams), "near duplicate", "beyond the limit".
 """
 

@@ -1,9 +1,8 @@
 """One training run: its folder, its phases, and how it goes on after it was killed.
 
     output_dir/           the model, card.json, README.md
-    output_dir/work/      while the run lasts: run.json (settings, data hashes), a folder a phase (checkpoint-N while it
-    is
-                          trained, then model/ and curve.json, sealed)
+    output_dir/work/      while the run lasts: run.json (settings, data hashes) and a folder a phase (checkpoint-N while
+                          it is trained, then model/ and curve.json, sealed)
 
 A run that is started again with the same settings and data goes on where it was; with others it is refused, as the
 trainers beneath would silently keep the old learning rate and batch size. Not covered: what a phase does.
@@ -56,13 +55,13 @@ class Run:
         now = plain(settings) | {"output_dir": None}
         state, card_file = self.work / STATE, self.folder / "card.json"
         if fresh:
-            shutil.rmtree(self.work, ignore_errors=True)
-            card_file.unlink(missing_ok=True)
+            self._clear(card_file)
         self.finished = False
         if card_file.is_file():
             then = json.loads(card_file.read_text("utf-8"))["settings"] | {"output_dir": None}
             self._same(then, now)
             self.finished = True
+            shutil.rmtree(self.work, ignore_errors=True)  # killed just before it would have been removed
         elif state.is_file():
             self._state = json.loads(state.read_text("utf-8"))
             self._same(self._state["settings"], now)
@@ -126,6 +125,13 @@ class Run:
         self.card.seconds = round(time.monotonic() - self._started, 1)
         write_card(self.card, self.folder)
         shutil.rmtree(self.work)
+
+    def _clear(self, card_file: Path) -> None:
+        """Removes what an earlier run wrote, and nothing else."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        if card_file.is_file():
+            for name in [*json.loads(card_file.read_text("utf-8"))["files"], "README.md", "card.json"]:
+                (self.folder / name).unlink(missing_ok=True)
 
     def _same(self, then: dict[str, Any], now: dict[str, Any]) -> None:
         if then != now:
