@@ -1,6 +1,6 @@
 """Kind `late-interaction`: a vector a token, scored by MaxSim (Khattab and Zaharia 2020, "ColBERT", arXiv:2004.12832).
 
-Built on sentence-transformers' own MultiVectorEncoder (since 6.0). pylate, which did this first, is not used: 1.6.0
+Built on sentence-transformers' own MultiVectorEncoder (since 6.0.0). pylate, which did this first, is not used: 1.6.0
 pins sentence-transformers to 5.3.0 and transformers below 5.4, and 1.0.0, the only release that pip installs beside
 our versions, cannot be imported there (tried November 2026). The result is a folder that sentence-transformers'
 `MultiVectorEncoder` loads. `chimed_rag` itself has no index of token vectors yet: such a model can rerank, and be

@@ -23,7 +23,6 @@ from training.settings import ROOT  # noqa: E402
 
 CONFIGS = ROOT / "training" / "configs"
 TRAINED_HERE = ("transformer", "cross-encoder", "late-interaction")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
 
 def config(kind: str) -> Path:
