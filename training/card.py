@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -135,7 +135,7 @@ def _page(card: Card) -> str:
         card.scores_of,
         _table(("system", "metric", "mean", "95 % interval"), _score_rows(card.scores)),
         "## Data",
-        _table(("file", "licence", "rows", "read", "kept", "dropped", "SHA-256"), [_data_row(a) for a in card.data]),
+        _table(("file", "licence", "rows", "read", "kept", "dropped", "SHA-256"), _data_rows(card.data)),
         f"Checked against the evaluation sets: {card.checked_against or 'not checked'}.",
         *(_mined_lines(card.negatives)),
         "## Training curve",
@@ -162,10 +162,33 @@ def _score_rows(scores: Mapping[str, Mapping[str, Interval]]) -> list[tuple[str,
     ]
 
 
-def _data_row(entry: Account) -> tuple[str, ...]:
+_MANY = 5
+"""Of so many files of one folder, the page has one row for all; card.json has each."""
+
+
+def _data_rows(data: Sequence[Account]) -> list[tuple[str, ...]]:
+    folders: dict[tuple[str, str], list[Account]] = {}
+    for entry in data:
+        folders.setdefault((entry.path.rpartition("/")[0], entry.licence), []).append(entry)
+    rows = []
+    for (folder, licence), entries in folders.items():
+        if len(entries) < _MANY:
+            rows += [_data_row(entry, f"`{entry.path}`", f"`{entry.sha256[:16]}…`") for entry in entries]
+            continue
+        whole = Account(path=folder, sha256="", licence=licence)
+        for entry in entries:
+            whole.rows += entry.rows
+            whole.read += entry.read
+            whole.kept += entry.kept
+            whole.dropped.update(entry.dropped)
+        rows.append(_data_row(whole, f"`{folder}/` ({len(entries)} files)", "in card.json"))
+    return rows
+
+
+def _data_row(entry: Account, name: str, digest: str) -> tuple[str, ...]:
     dropped = ", ".join(f"{reason} {n:,}" for reason, n in sorted(entry.dropped.items())) or "none"
     counts = (f"{n:,}" for n in (entry.rows, entry.read, entry.kept))
-    return (f"`{entry.path}`", entry.licence or "not stated", *counts, dropped, f"`{entry.sha256[:16]}…`")
+    return (name, entry.licence or "not stated", *counts, dropped, digest)
 
 
 def _mined_lines(negatives: Mapping[str, Mapping[str, int]]) -> list[str]:
