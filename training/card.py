@@ -53,6 +53,7 @@ class Card(BaseModel):
     command: str
     created: str = ""
     commit: str = ""
+    """Of the checkout when the run was started; several, joined by a comma, if it went on with another."""
     seed: int
     configuration: dict[str, JsonValue]
     """As written, with what --set put over it."""
@@ -81,9 +82,9 @@ class Card(BaseModel):
 
 
 def write_card(card: Card, folder: Path) -> None:
-    """Completes the card (date, commit, versions, machine, files) and writes card.json and README.md."""
+    """Completes the card (date, versions, machine, files) and writes card.json and README.md."""
     card.created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    card.commit, card.versions = commit(), versions()
+    card.versions = versions()
     card.machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     card.files = {
         path.relative_to(folder).as_posix(): file_sha256(path)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from chimed_rag.errors import InputError
-from training.card import Card, Point, plain, write_card
+from training.card import Card, Point, commit, plain, write_card
 from training.checkpoints import is_whole, seal
 from training.files import Ledger
 from training.settings import Settings, located
@@ -73,7 +73,7 @@ class Run:
                     f"{self.folder} holds other files; give another output_dir, or --fresh to write over them"
                 )
             # Nothing is written before the data were read: a first start that fails leaves the folder free.
-            self._state = {"settings": now, "data": {}, "resumed": 0, "negatives": {}}
+            self._state = {"settings": now, "data": {}, "resumed": 0, "negatives": {}, "commits": []}
 
     def data(self, ledger: Ledger) -> None:
         """Notes the data; call it once all files are read, before anything is trained.
@@ -87,6 +87,7 @@ class Run:
             changed = sorted(path for path in then.keys() | now.keys() if then.get(path) != now.get(path))
             raise InputError(f"{changed[0]} is not what it was when this run began; start anew with --fresh")
         self._state["data"] = now
+        self._state["commits"] = list(dict.fromkeys([*self._state["commits"], commit()]))
         self._keep()
         self.card.data = ledger
 
@@ -120,6 +121,7 @@ class Run:
     def finish(self, model: Path) -> None:
         """Moves the last model into the run's folder, writes the card, and removes the work folder."""
         shutil.copytree(model, self.folder, dirs_exist_ok=True)
+        self.card.commit = ", ".join(self._state["commits"])
         self.card.negatives = self._state["negatives"]
         self.card.resumed = self._state["resumed"]
         self.card.seconds = round(time.monotonic() - self._started, 1)

@@ -153,6 +153,17 @@ def test_a_killed_run_is_refused_to_others_and_other_data(config: Path, tmp_path
         train_retriever(config, ["depth=13", files])
 
 
+def test_a_card_names_the_commits_that_a_run_was_started_from(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.run.commit", lambda: "aaa")
+    with monkeypatch.context() as patch:
+        patch.setattr("training.run.write_card", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train_retriever(config)
+    monkeypatch.setattr("training.run.commit", lambda: "bbb")
+    card = Card.model_validate_json((train_retriever(config) / "card.json").read_text("utf-8"))
+    assert (card.commit, card.resumed) == ("aaa, bbb", 1)
+
+
 def test_a_first_start_that_fails_leaves_nothing(config: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no pair is left"):
         train_retriever(config, ["data.files.0.kinds=[none]"])
