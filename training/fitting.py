@@ -1,0 +1,140 @@
+"""What all training loops share: settings of the optimisation, the arguments of the trainers, resuming.
+
+On a CPU, a run that was killed and goes on ends with the same weights as one that was not: the order of the batches
+comes from the seed, and a checkpoint carries weights, optimizer, schedule and random states. Not covered: losses and
+data (a module a kind). Needs torch and transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from training.card import Point
+from training.checkpoints import newest_whole, seal
+from training.settings import Settings
+
+
+class Optimisation(Settings):
+    """How long and how fast weights move (AdamW).
+
+    Args:
+        epochs: passes through the data.
+        max_steps: optimizer steps, instead of epochs.
+        batch_size: examples that go through together on one device.
+        accumulate: batches an optimizer step; negatives of a batch do not see those of another.
+        learning_rate: at its highest.
+        warmup: share of the steps in which it rises to that.
+        schedule: how it falls.
+        weight_decay: of AdamW.
+        bf16: compute in bfloat16 (faster on GPUs, and on CPUs that have avx512_bf16; elsewhere slower).
+        save_every: steps between checkpoints.
+        log_every: steps between readings of the loss.
+    """
+
+    epochs: float = Field(1.0, gt=0)
+    max_steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(32, ge=1)
+    accumulate: int = Field(1, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    weight_decay: float = Field(0.01, ge=0)
+    bf16: bool = False
+    save_every: int = Field(500, ge=1)
+    log_every: int = Field(50, ge=1)
+
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def device_name(device: Device) -> str:
+    """The device as torch names it; `auto` takes cuda if there is one."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def quiet(seed: int) -> None:
+    """Sets every seed, and leaves of the libraries' messages the errors alone."""
+    from transformers import set_seed
+    from transformers.utils import logging
+
+    set_seed(seed)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def arguments(settings: Optimisation, folder: Path, *, seed: int, device: str) -> dict[str, Any]:
+    """The keyword arguments of transformers' TrainingArguments, which those of sentence-transformers take as well."""
+    return {
+        "output_dir": str(folder),
+        "num_train_epochs": settings.epochs,
+        "max_steps": settings.max_steps or -1,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.accumulate,
+        "learning_rate": settings.learning_rate,
+        "warmup_steps": settings.warmup,  # below 1, a share of all steps
+        "lr_scheduler_type": settings.schedule,
+        "weight_decay": settings.weight_decay,
+        "bf16": settings.bf16,
+        "use_cpu": device == "cpu",
+        "dataloader_pin_memory": device != "cpu",
+        "seed": seed,
+        "data_seed": seed,
+        "save_strategy": "steps",
+        "save_steps": settings.save_every,
+        "save_total_limit": 2,
+        "logging_steps": settings.log_every,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def fit(trainer: Any, folder: Path, say: Callable[[str], None]) -> list[Point]:
+    """Trains, from the newest whole checkpoint in the folder if there is one; returns the curve of the whole phase."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)  # prints to standard output
+    trainer.add_callback(_watcher(folder.name, say))
+    checkpoint = newest_whole(folder)
+    if checkpoint is not None:
+        say(f"{folder.name}: goes on from {checkpoint.name}")
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    readings = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return [Point(phase=folder.name, step=entry["step"], loss=round(float(entry["loss"]), 6)) for entry in readings]
+
+
+def _watcher(phase: str, say: Callable[[str], None]) -> Any:
+    """A callback that seals each checkpoint once it is written, and tells the loss."""
+    from transformers import TrainerCallback
+
+    class Watcher(TrainerCallback):  # type: ignore[misc, unused-ignore]
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            sealed(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if logs and "loss" in logs:
+                say(f"{phase}: step {state.global_step:,} of {state.max_steps:,}, loss {float(logs['loss']):.4f}")
+
+    return Watcher()
+
+
+def sealed(checkpoint: Path) -> None:
+    """Seals a checkpoint that was just written."""
+    seal(checkpoint)
+
+
+def without_model_cards(trainer: type[Any], model: Any, **how: Any) -> Any:
+    """A trainer of sentence-transformers that writes no pages of its own.
+
+    It would put training rows into each checkpoint's page, and look models up on the hub for it.
+    """
+    model._create_model_card = lambda *_, **__: None
+    plain = type(trainer.__name__, (trainer,), {"add_model_card_callback": lambda self, defaults: None})
+    return plain(model=model, **how)

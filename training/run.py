@@ -1,0 +1,162 @@
+"""One training run: its folder, its phases, and how it goes on after it was killed.
+
+    output_dir/           the model, card.json, README.md
+    output_dir/work/      while the run lasts: run.json (settings, data hashes) and a folder a phase (checkpoint-N while
+                          it is trained, then model/ and curve.json, sealed)
+
+A run that is started again with the same settings and data goes on where it was; with others it is refused, as the
+trainers beneath would silently keep the old learning rate and batch size. Not covered: what a phase does.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from chimed_rag.errors import InputError
+from training.card import Card, Point, commit, plain, write_card
+from training.checkpoints import is_whole, seal
+from training.files import Ledger
+from training.settings import Settings, located
+
+STATE = "run.json"
+
+
+class Run:
+    """A run in its folder.
+
+    Args:
+        settings: all that determines the model; compared with those of an earlier start.
+        output_dir: where the model goes, as the configuration writes it.
+        card: filled in as the run goes on.
+        fresh: throw away what an earlier start left (the work folder and the card) and begin anew.
+        say: where progress is told.
+
+    Raises:
+        InputError: the folder belongs to a run with other settings, or holds files that no run made.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        output_dir: str,
+        card: Card,
+        *,
+        fresh: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.folder, self.card, self.say = located(output_dir), card, say
+        self.work = self.folder / "work"
+        self._started = time.monotonic()
+        now = plain(settings) | {"output_dir": None}
+        state, card_file = self.work / STATE, self.folder / "card.json"
+        if fresh:
+            self._clear(card_file)
+        self.finished = False
+        if card_file.is_file():
+            then = json.loads(card_file.read_text("utf-8"))["settings"] | {"output_dir": None}
+            self._same(then, now)
+            self.finished = True
+            shutil.rmtree(self.work, ignore_errors=True)  # killed just before it would have been removed
+        elif state.is_file():
+            self._state = json.loads(state.read_text("utf-8"))
+            self._same(self._state["settings"], now)
+            self._state["resumed"] += 1
+            say(f"going on in {self.folder}")
+        else:
+            if self.folder.exists() and any(self.folder.iterdir()) and not fresh:
+                raise InputError(
+                    f"{self.folder} holds other files; give another output_dir, or --fresh to write over them"
+                )
+            # Nothing is written before the data were read: a first start that fails leaves the folder free.
+            self._state = {"settings": now, "data": {}, "resumed": 0, "negatives": {}, "commits": []}
+
+    def data(self, ledger: Ledger) -> None:
+        """Notes the data; call it once all files are read, before anything is trained.
+
+        Raises:
+            InputError: a file is not what it was when the run was first started.
+        """
+        now = {entry.path: entry.sha256 for entry in ledger}
+        then = self._state["data"]
+        if then and then != now:
+            changed = sorted(path for path in then.keys() | now.keys() if then.get(path) != now.get(path))
+            raise InputError(f"{changed[0]} is not what it was when this run began; start anew with --fresh")
+        self._state["data"] = now
+        self._state["commits"] = list(dict.fromkeys([*self._state["commits"], commit()]))
+        self._keep()
+        self.card.data = ledger
+
+    def phase(self, name: str, make: Callable[[Path], list[Point]]) -> Path:
+        """The folder of the model that a phase gives, trained now or finished before.
+
+        Args:
+            name: of the phase; a folder in `work`.
+            make: trains, given the phase's folder; leaves the model in its `model/` and returns the curve.
+        """
+        folder = self.work / name
+        curve = folder / "curve.json"
+        if not is_whole(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.say(f"{name}: begins")
+            points = make(folder)
+            for checkpoint in folder.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
+            curve.write_text(json.dumps([point.model_dump() for point in points]), "utf-8")
+            seal(folder)
+        else:
+            self.say(f"{name}: was finished before")
+        self.card.curve += [Point(**point) for point in json.loads(curve.read_text("utf-8"))]
+        return folder / "model"
+
+    def note_negatives(self, phase: str, counts: Mapping[str, int]) -> None:
+        """Keeps how the negatives of a phase were mined, for the card; also for a later start that skips the phase."""
+        self._state["negatives"][phase] = dict(counts)
+        self._keep()
+
+    def finish(self, model: Path) -> None:
+        """Moves the last model into the run's folder, writes the card, and removes the work folder."""
+        shutil.copytree(model, self.folder, dirs_exist_ok=True)
+        self.card.commit = ", ".join(self._state["commits"])
+        self.card.negatives = self._state["negatives"]
+        self.card.resumed = self._state["resumed"]
+        self.card.seconds = round(time.monotonic() - self._started, 1)
+        write_card(self.card, self.folder)
+        shutil.rmtree(self.work)
+
+    def _clear(self, card_file: Path) -> None:
+        """Removes what an earlier run wrote, and nothing else."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        if card_file.is_file():
+            for name in [*json.loads(card_file.read_text("utf-8"))["files"], "README.md", "card.json"]:
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _same(self, then: dict[str, Any], now: dict[str, Any]) -> None:
+        if then != now:
+            key = _first_difference(then, now)
+            raise InputError(
+                f"{self.folder} belongs to a run with other settings ({key}); give another output_dir, or --fresh to "
+                "begin anew there"
+            )
+
+    def _keep(self) -> None:
+        self.work.mkdir(parents=True, exist_ok=True)
+        partial = self.work / (STATE + ".partial")
+        partial.write_text(json.dumps(self._state, ensure_ascii=False, indent=1), "utf-8")
+        partial.replace(self.work / STATE)
+
+
+def _first_difference(then: Any, now: Any, key: str = "") -> str:
+    if isinstance(then, dict) and isinstance(now, dict):
+        for name in {**then, **now}:
+            if then.get(name) != now.get(name):
+                return _first_difference(then.get(name), now.get(name), f"{key}.{name}" if key else name)
+    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        for n, (one, other) in enumerate(zip(then, now, strict=True)):
+            if one != other:
+                return _first_difference(one, other, f"{key}.{n}")
+    return f"{key}: {then!r} then, {now!r} now"
