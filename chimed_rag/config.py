@@ -112,7 +112,8 @@ class Recipe(_Settings):
     """
 
     sources: list[str] = Field(min_length=1)
-    encoder: str = "hashing"
+    encoder: str = "ngram"
+    adapt: bool | None = None
     storage: Literal["fp32", "fp16", "int8"] = "int8"
     chunking: Chunking = Chunking()
     fields: dict[str, JsonValue] = Field(default_factory=dict)

@@ -51,6 +51,7 @@ class Registry:
 encoders = Registry(
     "encoder",
     {
+        "ngram": "chimed_rag.encoders.ngram:NgramEncoder",
         "hashing": "chimed_rag.encoders.hashing:HashingEncoder",
         "static": "chimed_rag.encoders.static:StaticEncoder",
         "sentence": "chimed_rag.encoders.sentence:SentenceEncoder",

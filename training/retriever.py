@@ -66,6 +66,7 @@ KINDS = Registry(
     {
         "cross-encoder": "training.cross_encoder:KIND",
         "late-interaction": "training.late_interaction:KIND",
+        "static": "training.static:KIND",
         "transformer": "training.transformer:KIND",
     },
 )

@@ -88,9 +88,7 @@ def load_encoder(name_or_path: str | Path | Encoder, **settings: Any) -> Encoder
         return _make(name, settings)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        from chimed_rag.encoders.static import is_static_folder
-
-        return _make("static" if is_static_folder(folder) else "sentence", {"path": str(folder), **settings})
+        return _make(_kind_of(folder), {"path": str(folder), **settings})
     if isinstance(name_or_path, str) and HUB_NAME.fullmatch(name):
         return _make("sentence", {"path": name, **settings})
     if folder.name == name and not folder.suffix:
@@ -101,12 +99,23 @@ def load_encoder(name_or_path: str | Path | Encoder, **settings: Any) -> Encoder
     raise EncoderError(f"{name} is not a folder; give the folder of an encoder, or a hub model as owner/name")
 
 
-def encoder_from_spec(spec: EncoderSpec, *, path: str | Path | None = None) -> Encoder:
+INSIDE = "encoder/"
+"""How the path of an encoder begins that lies in the folder of the index itself, in a folder named by its fingerprint."""
+
+
+def inside(spec: EncoderSpec) -> str | None:
+    """The path of the encoder's folder within its index, if it lies there."""
+    path = spec.settings.get("path")
+    return path if isinstance(path, str) and path.startswith(INSIDE) else None
+
+
+def encoder_from_spec(spec: EncoderSpec, *, path: str | Path | None = None, index: str | Path | None = None) -> Encoder:
     """Loads the encoder of an index again and makes sure it is the same one.
 
     Args:
         spec: as the index keeps it.
         path: where the model lies now, if its folder moved since the index was built.
+        index: the folder of the index, for an encoder that lies in it.
 
     Raises:
         IndexMismatchError: what was found gives other vectors than those of the index.
@@ -118,6 +127,8 @@ def encoder_from_spec(spec: EncoderSpec, *, path: str | Path | None = None) -> E
             raise InputError(f"the index was made by encoder {spec.name}, which has no folder; leave `encoder` out")
         settings["path"] = str(path)
         settings.pop("revision", None)  # the fingerprint says whether it is the same
+    elif index is not None and (within := inside(spec)) is not None:
+        settings["path"] = str(Path(index) / within)
     encoder = _make(spec.kind, settings)
     require_same(encoder, spec)
     return encoder
@@ -184,6 +195,15 @@ def fingerprint(settings: dict[str, Any], root: Path | None = None, files: Itera
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _kind_of(folder: Path) -> str:
+    from chimed_rag.encoders.ngram import is_ngram_folder
+    from chimed_rag.encoders.static import is_static_folder
+
+    if is_ngram_folder(folder):
+        return "ngram"
+    return "static" if is_static_folder(folder) else "sentence"
 
 
 def _make(kind: str, settings: dict[str, Any]) -> Encoder:

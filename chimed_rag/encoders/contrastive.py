@@ -8,7 +8,7 @@ What was tried (nDCG@10 of the vectors alone / fused with BM25, 2,984 patient qu
 openly licensed pairs and this project's own consultations as they were then): the choice below .181 / .302. Batches of
 128, 256, 1,024, 2,048: .174, .173, .172, .162 / all .301. Scale 20: .183 / .302; 40: .165 to .179 / .302 to .305; 60:
 .152 / .297; 10 was far worse. Vocabularies of 40,000 .167, 160,000 .174; 512 columns .169, 128 .155. A second epoch
-hurts (.170 / .300): rows are learned by heart. Leaving out half of the n-grams at random, rarer batches of neighbours
+hurts (.170 / .300): rows are learned by heart. Leaving out half of the n-grams at random, batches of neighbours
 as hard negatives, and general pairs first with natural questions last: no gain, or less than mixing them.
 """
 
@@ -147,7 +147,8 @@ def _through_unit(gradient: Floats, unit: Floats, lengths: Floats) -> Floats:
 
 def _probabilities(scores: Floats) -> Floats:
     exponentials: Floats = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    result: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return result
 
 
 def _gathered(

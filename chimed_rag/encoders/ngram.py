@@ -41,6 +41,7 @@ class NgramEncoder:
     """
 
     fusion_weight = 0.7
+    spec: EncoderSpec
 
     def __init__(self, path: str | Path | None = None) -> None:
         folder = SHIPPED if path is None else Path(path).expanduser()

@@ -82,7 +82,10 @@ class Vocabulary:
 
     def lengths(self) -> NDArray[np.int8]:
         """How many characters each n-gram has."""
-        return 1 + (self.keys >> _BITS > 0).astype(np.int8) + (self.keys >> (2 * _BITS) > 0).astype(np.int8)
+        lengths = np.ones(len(self), dtype=np.int8)
+        for n in range(1, LONGEST):
+            lengths += self.keys >> (_BITS * np.uint64(n)) > 0
+        return lengths
 
 
 def bag_sums(bags: Bags, table: NDArray[np.float32]) -> NDArray[np.float32]:

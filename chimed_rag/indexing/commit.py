@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from math import ceil, log2, sqrt
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from chimed_rag import __version__
 from chimed_rag.config import Chunking
 from chimed_rag.corpus.chunker import chunk
-from chimed_rag.encoders.base import Encoder, EncoderSpec, checked
+from chimed_rag.encoders.base import Encoder, EncoderSpec, checked, inside
 from chimed_rag.errors import ChiMedError, EncoderError, IndexDamagedError, IndexError_, InputError
 from chimed_rag.indexing.lexical import LexicalWriter, index_text
 from chimed_rag.indexing.manifest import (
@@ -46,6 +46,9 @@ from chimed_rag.indexing.segment import Segment, SegmentWriter, merge, quantise
 from chimed_rag.indexing.store import Store
 from chimed_rag.records import Chunk, Document
 from chimed_rag.text import terms
+
+if TYPE_CHECKING:
+    from chimed_rag.encoders.ngram import NgramEncoder
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +145,7 @@ class Commit:
             InputError: a part of it cannot be stored as UTF-8.
         """
         _require_storable(document)
-        chunks = _with_section(document, chunk(document, self.chunking))
+        chunks = with_section(document, chunk(document, self.chunking))
         if not chunks:
             return False
         self.lexical.add(self.next_row, document, chunks)
@@ -318,11 +321,27 @@ class Commit:
         assert self.base is not None
         return self.base.encoder
 
+    def _own_encoder(self) -> list[str]:
+        """The files of an encoder that lies in the index itself; the generation that brings it writes them."""
+        path = inside(self._encoder_spec())
+        if path is None:
+            return []
+        target = self.folder / path
+        if not target.is_dir():
+            unfinished = target.with_name(target.name + ".tmp")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            cast("NgramEncoder", self.encoder).save(unfinished)
+            fsync_folder(unfinished)
+            unfinished.rename(target)
+            fsync_folder(target.parent)
+        return [f"{path}/{file.name}" for file in sorted(target.iterdir())]
+
     def write(self) -> Manifest:
         """Finishes the lexical index and replaces the manifest: this is the commit."""
         names = [f"{self.lexical_name}/{name}" for name in self.lexical.commit()]
         for entry in self.entries:
             names += [f"segments/{entry.name}.sqlite", f"segments/{entry.name}.vectors"]
+        names += self._own_encoder()
         known = dict(self.base.files) if self.base else {}
         if self.linked:
             # tantivy merged those that are gone: were they damaged, the merged one would be too, under a new hash.
@@ -409,7 +428,7 @@ def _code_range(vectors: NDArray[np.float32]) -> float:
     return float(2.0 ** ceil(log2(largest)))
 
 
-def _with_section(document: Document, chunks: list[Chunk]) -> list[Chunk]:
+def with_section(document: Document, chunks: list[Chunk]) -> list[Chunk]:
     """Rows of tables often name their section in a column of that name: it is the first heading of their chunks."""
     section = document.metadata.get("section")
     if not isinstance(section, str) or not section:
@@ -422,7 +441,7 @@ def _with_section(document: Document, chunks: list[Chunk]) -> list[Chunk]:
 def sweep(folder: Path, manifest: Manifest, previous: Manifest | None) -> None:
     """Removes our files that neither this generation nor the one before names (readers may just be opening that)."""
     keep: dict[str, FileEntry] = {**(previous.files if previous else {}), **manifest.files}
-    for path in [*(folder / "segments").glob("*"), *(folder / "lexical").glob("*")]:
+    for path in [*(folder / "segments").glob("*"), *(folder / "lexical").glob("*"), *(folder / "encoder").glob("*")]:
         name = path.relative_to(folder).as_posix()
         try:
             if path.is_dir():

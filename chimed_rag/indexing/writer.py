@@ -310,7 +310,7 @@ def repair(folder: Path, *, progress: Progress | None = None) -> Manifest:
     with _guarded(folder):
         base = read_manifest(folder)
         problems = damaged_files(folder, base, hashes=True)
-        if truth := [line for line in problems if line.startswith("segments/")]:
+        if truth := [line for line in problems if line.startswith(("segments/", "encoder/"))]:
             raise IndexDamagedError(
                 f"{folder}: {truth[0]}; the store cannot be derived: restore it from a backup, or rebuild: "
                 f"chimed build SOURCE... --out {folder} --overwrite (the damaged one is set aside)"
