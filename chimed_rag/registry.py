@@ -61,6 +61,7 @@ encoders = Registry(
 rerankers = Registry(
     "reranker",
     {
+        "interaction": "chimed_rag.retrieval.interaction:InteractionReranker",
         "cross-encoder": "chimed_rag.retrieval.cross_encoder:CrossEncoderReranker",
     },
 )

@@ -112,6 +112,11 @@ def _tasks(settings: StaticSettings, pairs: list[Pair], passages: list[Passage])
     return dict(tasks)
 
 
+def encoder_of(settings: StaticSettings, pairs: list[Pair]) -> NgramEncoder:
+    """The encoder that the settings train on pairs, without a run and its card."""
+    return _trained(settings, _tasks(settings, pairs, _literature(settings, [])))[0]
+
+
 def _trained(settings: StaticSettings, tasks: Mapping[str, Pairs]) -> tuple[NgramEncoder, list[Step]]:
     texts = [text for pairs in tasks.values() for pair in pairs for text in pair]
     vocabulary, counts = Vocabulary.most_frequent(texts, settings.vocabulary)
