@@ -14,8 +14,8 @@ from chimed_rag.config import Retrieval
 from chimed_rag.encoders.base import Encoder, checked
 from chimed_rag.indexing.filters import Filter
 from chimed_rag.indexing.index import Index, Scored
-from chimed_rag.query.lay_terms import clinical
 from chimed_rag.query.question import content_terms
+from chimed_rag.query.rewriting import readings
 from chimed_rag.records import RankEntry
 from chimed_rag.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
 from chimed_rag.text import terms
@@ -62,7 +62,9 @@ lexical alone: .279 at weight 1, .286 at .8, .293 at .6, .292 at .5, .290 at .4;
 
 
 CLINICAL_WEIGHT = 0.6
-"""Weight of the clinical words for what the query says in lay words, beside 1 for the query's own."""
+"""Weight of other words for what the query says (clinical, generic, written out), beside 1 for the query's own."""
+CORRECTED_WEIGHT = {"traditional": 1.0, "typos": 0.9}
+"""Weight of the words of these readings, beside 1 for the query's own: simplified characters say the very same."""
 
 
 class LexicalRetriever:
@@ -79,10 +81,20 @@ class LexicalRetriever:
 
 
 def _weighted(query: str) -> dict[str, float]:
-    content = frozenset(content_terms(query))
-    said = {term: n if term in content else n * FILLER_WEIGHT for term, n in Counter(terms(query)).items()}
-    others = content_terms(clinical(query))
-    return said | {term: CLINICAL_WEIGHT for term in others if term not in said}
+    weighted = _own(query)
+    for reading in readings(query):
+        corrected = CORRECTED_WEIGHT.get(reading.step)
+        if corrected is not None:
+            found = {term: corrected * weight for term, weight in _own(reading.text).items()}
+        else:
+            found = dict.fromkeys(content_terms(reading.text), CLINICAL_WEIGHT)
+        weighted = found | weighted
+    return weighted
+
+
+def _own(text: str) -> dict[str, float]:
+    content = frozenset(content_terms(text))
+    return {term: n if term in content else n * FILLER_WEIGHT for term, n in Counter(terms(text)).items()}
 
 
 class HybridRetriever:
