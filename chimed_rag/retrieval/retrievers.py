@@ -62,7 +62,10 @@ lexical alone: .279 at weight 1, .286 at .8, .293 at .6, .292 at .5, .290 at .4;
 
 
 CLINICAL_WEIGHT = 0.6
-"""Weight of other words for what the query says (clinical, generic, written out), beside 1 for the query's own."""
+"""Weight of other words for what the query says (clinical, generic, written out), beside 1 for the query's own.
+
+nDCG@10 on the questions above: .2915 without them, .2880 with each at .6; see `_weighted` for what is done instead.
+"""
 CORRECTED_WEIGHT = {"traditional": 1.0, "typos": 0.9}
 """Weight of the words of these readings, beside 1 for the query's own: simplified characters say the very same."""
 
@@ -81,14 +84,22 @@ class LexicalRetriever:
 
 
 def _weighted(query: str) -> dict[str, float]:
+    """The query's own terms, and those that its readings add.
+
+    The words of a reading weigh together no more than CLINICAL_WEIGHT times as much as the words that they stand for:
+    慢性阻塞性肺疾病 has seven terms, 慢阻肺 two, and would drown the rest of the question.
+    """
     weighted = _own(query)
+    before = frozenset(content_terms(query))
     for reading in readings(query):
-        corrected = CORRECTED_WEIGHT.get(reading.step)
-        if corrected is not None:
-            found = {term: corrected * weight for term, weight in _own(reading.text).items()}
+        found = content_terms(reading.text)
+        if (corrected := CORRECTED_WEIGHT.get(reading.step)) is not None:
+            added = {term: corrected * weight for term, weight in _own(reading.text).items()}
         else:
-            found = dict.fromkeys(content_terms(reading.text), CLINICAL_WEIGHT)
-        weighted = found | weighted
+            gone, new = len(before.difference(found)), sum(term not in before for term in found)
+            added = dict.fromkeys(found, CLINICAL_WEIGHT * min(1.0, max(1, gone) / max(1, new)))
+        weighted = added | weighted
+        before = frozenset(found)
     return weighted
 
 
