@@ -22,7 +22,7 @@ from chimed_rag.config import Chunking, Config, EvidenceBudget
 from chimed_rag.errors import InputError
 from chimed_rag.indexing.index import Hit, Index
 from chimed_rag.indexing.manifest import write_manifest
-from chimed_rag.query.rewriting import asked, clinical, corrected, rewrite, wordings
+from chimed_rag.query.rewriting import asked, clinical, corrected, rewrite, understood, wordings
 from chimed_rag.records import (
     Abstention,
     Answer,
@@ -376,18 +376,18 @@ class MedQA:
         from chimed_rag.safety.triage import triage
 
         began = perf_counter()
-        understood = asked(query)
+        meant = understood(query)
         flags = triage(question)
-        if (meant := corrected(understood)) != query.text:  # 凶痛 for 胸痛: may raise a flag more, never takes one away
+        if (spelled := corrected(meant)) != query.text:  # 凶痛 for 胸痛: may raise a flag more, never takes one away
             rules = {flag.rule for flag in flags}
-            flags = [*flags, *(flag for flag in triage(meant) if flag.rule not in rules)]
+            flags = [*flags, *(flag for flag in triage(spelled) if flag.rule not in rules)]
         steps = [
             TraceEntry(step="triage", milliseconds=_since(began), detail={"rules": [flag.rule for flag in flags]}),
             *trace,
         ]
         weight = cache(view.index.lexical.inverse_document_frequency)
         began = perf_counter()
-        abstention = judge(understood, found, term_weight=weight, emergency=bool(flags))
+        abstention = judge(meant, found, term_weight=weight, emergency=bool(flags))
         steps.append(
             TraceEntry(
                 step="abstention", milliseconds=_since(began), detail={"reason": abstention and abstention.reason}
@@ -396,7 +396,7 @@ class MedQA:
         sentences: tuple[Sentence, ...] = ()
         if abstention is None:
             began = perf_counter()
-            draft = self.generator.generate(understood, found, term_weight=weight)
+            draft = self.generator.generate(meant, found, term_weight=weight)
             steps.append(
                 TraceEntry(step="generation", milliseconds=_since(began), detail={"sentences": len(draft.sentences)})
             )

@@ -27,12 +27,11 @@ from chimed_rag.text import fold
 
 SOURCE = "mcscset_typo"
 FOLDER = Path(__file__).parents[1] / "chimed_rag" / "query"
+MEDICAL = ("trade_names.tsv", "lay_terms.tsv", "abbreviations.tsv")
 MIN_CONFUSIONS = 2
 """A confusion seen once is chance more often than habit."""
 LEARNT = "# Learnt by tools/learn_typos.py from {rows:,} pairs of MCSCSet (Apache-2.0). {what}\n"
-MADE = (
-    "# Made by tools/learn_typos.py with pypinyin (MIT). A sound without its tone, and the characters that have it.\n"
-)
+MADE = "# Made by tools/learn_typos.py with pypinyin (MIT). A sound without its tone, and its characters.\n"
 
 
 def read_pairs(path: str | Path, half: str = "both") -> list[tuple[str, str]]:
@@ -90,18 +89,27 @@ def pair_rows(pairs: list[tuple[str, str]]) -> list[str]:
 
 
 def sound_rows() -> list[str]:
-    """A row for each sound, without tone: the sound, and the characters of GB 2312 (its frequent ones first)."""
+    """A row for each sound, without tone: the sound, and its characters, those most used in our medical tables first.
+
+    The characters are those of GB 2312 and of the tables.
+    """
     from pypinyin.pinyin_dict import pinyin_dict
 
-    characters: dict[str, str] = {}
-    for code in ((high, low) for high in range(0xB0, 0xF8) for low in range(0xA1, 0xFF)):
-        char = bytes(code).decode("gb2312", "ignore")
+    used = Counter("".join((FOLDER / name).read_text("utf-8") for name in MEDICAL))
+    simplified = [
+        bytes((high, low)).decode("gb2312", "ignore") for high in range(0xB0, 0xF8) for low in range(0xA1, 0xFF)
+    ]
+    characters: dict[str, list[str]] = defaultdict(list)
+    for char in dict.fromkeys((*filter(None, simplified), *filter(_is_han, used))):
         # The first two readings: further ones are rare. ü is written as u.
-        for toned in pinyin_dict[ord(char)].split(",")[:2] if char else ():
+        for toned in pinyin_dict.get(ord(char), "").split(",")[:2]:
             sound = "".join(letter for letter in normalize("NFD", toned) if not combining(letter))
-            if char not in characters.get(sound, ""):
-                characters[sound] = characters.get(sound, "") + char
-    return [f"{sound}\t{found}" for sound, found in sorted(characters.items())]
+            if sound and char not in characters[sound]:
+                characters[sound].append(char)
+    return [
+        f"{sound}\t{''.join(sorted(found, key=lambda char: -used[char]))}"
+        for sound, found in sorted(characters.items())
+    ]
 
 
 def _is_han(char: str) -> bool:

@@ -134,9 +134,17 @@ class Asked(str):
         asked.readings = readings
         return asked
 
+    def __getnewargs__(self) -> tuple[str, tuple[Reading, ...]]:  # type: ignore[override]
+        return str(self), self.readings
+
 
 def asked(query: Query) -> Asked:
-    """The query as text with its readings; in simplified characters, if it was written in traditional ones."""
+    """The query as text, in the reader's own words, with its readings."""
+    return Asked(query.text, query.readings)
+
+
+def understood(query: Query) -> Asked:
+    """`asked`, but in simplified characters: what patterns and language models read."""
     simplified = (reading.text for reading in query.readings if reading.step == "traditional")
     return Asked(next(simplified, query.text), query.readings)
 

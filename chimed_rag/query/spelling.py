@@ -35,6 +35,14 @@ SAME_SOUND, LIKE_SOUND = 7.5, 9.0
 """Costs of characters of the same sound (tones aside), or of one often confused with it (zh and z, n and ng)."""
 _ADDED = 0.5  # to every count, so that what is unheard of is not impossible
 _MOST_CANDIDATES, _MOST_PATHS = 12, 4
+_GRAMMAR = frozenset(
+    "我你您他她它们的了着过吗呢吧啊呀么是不没有在就也都还又很太这那哪个和与跟把被让给从对为因但而请怎什样会能可要想去来说看好上下大小天"
+    "时后前"
+)
+"""Characters that are seldom put for others, but stand beside rare words in every story: they stay as they are.
+
+Without this, half as many clean questions again are changed; of the errors 1 in 60 fewer is mended with it.
+"""
 _RUN = re.compile(f"[{HAN}]{{2,}}")
 _ALIKE = (("zh", "z"), ("ch", "c"), ("sh", "s"))
 
@@ -125,6 +133,8 @@ def _learnt() -> dict[str, dict[str, float]]:
 @lru_cache(maxsize=4096)
 def _candidates(char: str) -> tuple[tuple[str, float], ...]:
     """What may be meant by a character, with the cost of the change, the cheapest first."""
+    if char in _GRAMMAR:
+        return ()
     costs = dict(_learnt().get(char, {}))
     characters, sounds = _sounds()
     for sound in sounds.get(char, ()):
@@ -138,7 +148,7 @@ def _candidates(char: str) -> tuple[tuple[str, float], ...]:
 
 @cache
 def _sounds() -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """The characters of each sound, the frequent ones first, and the sounds of each character."""
+    """The characters of each sound, those of medicine first, and the sounds of each character."""
     characters: dict[str, str] = dict(rows("sounds.tsv"))
     sounds: dict[str, tuple[str, ...]] = {}
     for sound, found in characters.items():

@@ -19,7 +19,7 @@ _UNIT = "|".join(map(re.escape, sorted(_SPELLINGS, key=len, reverse=True)))
 # "g" is none in "5gy", nor "升" in "5升高"; "度" is a temperature only where one has it.
 _QUANTITY = re.compile(
     rf"(?<![\d.a-z])(?P<number>\d{{1,6}}(?:\.\d{{1,4}})?) ?(?P<unit>{_UNIT})(?![a-z0-9])(?<!升(?=[高降]))"
-    r"|(?<![\d.])(?P<degrees>3[4-9]|4[0-2])(?:\.(?P<tenth>\d))?(?:度|摄氏度)(?P<after>[1-9](?![\d.]))?"
+    r"|(?<![\d.])(?P<degrees>3[4-9]|4[0-2])(?:\.(?P<tenth>\d))?(?:度|摄氏度)(?P<after>[1-9](?![\d.天周日个次小分]))?(?!\d\d)"
 )
 _THOUSAND = {"mg": ("g", 0.001), "g": ("mg", 1000.0), "μg": ("mg", 0.001), "ml": ("l", 0.001), "l": ("ml", 1000.0)}
 
