@@ -70,6 +70,25 @@ class Retrieval(_Settings):
     """How many fused passages a reranker reads, where there is one."""
 
 
+class Rewriting(_Settings):
+    """Which steps turn a question into a query; none of them takes away what the reader wrote."""
+
+    full_width: bool = True
+    """Full-width letters and digits, white space, control characters."""
+    traditional: bool = True
+    """Traditional characters are read as simplified ones too (OpenCC)."""
+    typos: bool = True
+    """Likely typing errors are looked for in their right form too."""
+    trade_names: bool = True
+    """芬必得 is looked for as 布洛芬 too."""
+    lay_terms: bool = True
+    """拉肚子 is looked for as 腹泻 too."""
+    abbreviations: bool = True
+    """慢阻肺, COPD and 慢性阻塞性肺疾病 are looked for together."""
+    units: bool = True
+    """毫克 and mg, 度 and ℃ are looked for together."""
+
+
 class EvidenceBudget(_Settings):
     """How much of what was found goes to the generator."""
 
@@ -83,6 +102,7 @@ class Config(_Settings):
     """Everything about asking that can be set; each part has working defaults."""
 
     retrieval: Retrieval = Retrieval()
+    rewriting: Rewriting = Rewriting()
     evidence: EvidenceBudget = EvidenceBudget()
     unsupported: Literal["drop", "flag"] = "drop"
     """What happens to a drafted sentence that its citation does not support."""

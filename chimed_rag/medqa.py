@@ -11,7 +11,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -22,8 +22,7 @@ from chimed_rag.config import Chunking, Config, EvidenceBudget
 from chimed_rag.errors import InputError
 from chimed_rag.indexing.index import Hit, Index
 from chimed_rag.indexing.manifest import write_manifest
-from chimed_rag.query.lay_terms import clinical
-from chimed_rag.query.rewriting import rewrite
+from chimed_rag.query.rewriting import asked, clinical, corrected, rewrite, understood, wordings
 from chimed_rag.records import (
     Abstention,
     Answer,
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from chimed_rag.indexing.filters import Filter
     from chimed_rag.indexing.manifest import Storage
     from chimed_rag.indexing.writer import Changes
+    from chimed_rag.query.spelling import DocumentFrequency
     from chimed_rag.retrieval.rerank import Reranker
     from chimed_rag.retrieval.retrievers import HybridRetriever, Ranked
 
@@ -63,6 +63,7 @@ class _View:
 
     index: Index
     retriever: HybridRetriever
+    frequency: DocumentFrequency
 
 
 class MedQA:
@@ -114,7 +115,8 @@ class MedQA:
     def _viewed(self, index: Index) -> _View:
         from chimed_rag.retrieval.retrievers import HybridRetriever
 
-        return _View(index, HybridRetriever(index, self.encoder, self.config.retrieval))
+        frequency = lru_cache(maxsize=100_000)(index.lexical.document_frequency)
+        return _View(index, HybridRetriever(index, self.encoder, self.config.retrieval), frequency)
 
     # -- making and keeping an index ------------------------------------------------------------------------------
 
@@ -293,14 +295,16 @@ class MedQA:
 
     def _ranked(self, view: _View, queries: Sequence[Query], k: int, filter: Filter | None) -> list[list[Ranked]]:
         depth = k if self.reranker is None else max(k, self.config.retrieval.rerank)
-        ranked = view.retriever.search([query.text for query in queries], depth, filter)
+        questions = [asked(query) for query in queries]
+        ranked = view.retriever.search(questions, depth, filter)
         if self.reranker is None:
             return ranked
         from chimed_rag.retrieval.rerank import rerank
 
         passages = view.index.passages([item.row for items in ranked for item in items])
         return [
-            rerank(self.reranker, query.text, items, passages)[:k] for query, items in zip(queries, ranked, strict=True)
+            rerank(self.reranker, corrected(question), items, passages)[:k]
+            for question, items in zip(questions, ranked, strict=True)
         ]
 
     def explain(self, query: str, k: int = 10, filter: Filter | None = None) -> Explanation:
@@ -308,7 +312,10 @@ class MedQA:
         weight = self._view.index.lexical.inverse_document_frequency
         frequency = self._view.index.lexical.document_frequency
         rewritten = self._query(query)
-        weights = {term: weight(term) for term in dict.fromkeys(terms(rewritten.text))}
+        weights = {
+            term: weight(term)
+            for term in dict.fromkeys(term for wording in wordings(asked(rewritten)) for term in terms(wording))
+        }
         explained = []
         for evidence in self.search(query, k, filter):
             held = set(terms("\n".join((*evidence.names, *evidence.headings, evidence.text))))
@@ -341,7 +348,8 @@ class MedQA:
         queries = [self._query(question) for question in questions]
         detail: dict[str, Any] = {
             "changed": [bool(query.changes) for query in queries],
-            "clinical": [clinical(query.text) for query in queries],
+            "changes": [list(query.changes) for query in queries],
+            "clinical": [clinical(asked(query)) for query in queries],
         }
         rewriting = TraceEntry(step="rewriting", milliseconds=_since(began), detail=detail)
         began = perf_counter()
@@ -386,14 +394,18 @@ class MedQA:
         from chimed_rag.safety.triage import triage
 
         began = perf_counter()
+        meant = understood(query)
         flags = triage(question)
+        if (spelled := corrected(meant)) != query.text:  # 凶痛 for 胸痛: may raise a flag more, never takes one away
+            rules = {flag.rule for flag in flags}
+            flags = [*flags, *(flag for flag in triage(spelled) if flag.rule not in rules)]
         steps = [
             TraceEntry(step="triage", milliseconds=_since(began), detail={"rules": [flag.rule for flag in flags]}),
             *trace,
         ]
         weight = cache(view.index.lexical.inverse_document_frequency)
         began = perf_counter()
-        abstention = judge(query.text, found, term_weight=weight, emergency=bool(flags))
+        abstention = judge(meant, found, term_weight=weight, emergency=bool(flags))
         steps.append(
             TraceEntry(
                 step="abstention", milliseconds=_since(began), detail={"reason": abstention and abstention.reason}
@@ -402,7 +414,7 @@ class MedQA:
         sentences: tuple[Sentence, ...] = ()
         if abstention is None:
             began = perf_counter()
-            draft = self.generator.generate(query.text, found, term_weight=weight)
+            draft = self.generator.generate(meant, found, term_weight=weight)
             steps.append(
                 TraceEntry(step="generation", milliseconds=_since(began), detail={"sentences": len(draft.sentences)})
             )
@@ -440,7 +452,7 @@ class MedQA:
             )
         if not question.strip():
             raise InputError("the question is empty; ask something, for example: chimed ask 布洛芬一天最多吃几次")
-        query = rewrite(question)
+        query = rewrite(question, self._view.frequency, self.config.rewriting)
         if not terms(query.text):
             raise InputError(f"the question {question.strip()[:20]!r} holds no word to search for; ask in words")
         return query

@@ -217,12 +217,24 @@ class TraceEntry(Record):
     detail: dict[str, JsonValue] = Field(default_factory=dict)
 
 
+class Reading(Record):
+    """The question in other words: what the step `step` of the rewriting made of the reading before it."""
+
+    step: str
+    text: str
+
+
 class Query(Record):
-    """A question as the retrievers get it; `changes` records what the rewriting did, in order."""
+    """A question as the retrievers get it; `changes` records what the rewriting did, in order.
+
+    `text` holds the reader's own words. `readings` are the question in other words, each built on the one before;
+    what they add is searched as well, with less weight.
+    """
 
     original: str
     text: str
     changes: tuple[str, ...] = ()
+    readings: tuple[Reading, ...] = ()
 
 
 class Answer(Record):

@@ -23,7 +23,7 @@ def test_an_empty_file_is_the_defaults(tmp_path):
     ("text", "message"),
     [
         ("retrieval:\n  moed: dense\n", r"c\.yaml: retrieval\.moed: .*not permitted"),
-        ("colour: red\n", r"c\.yaml: colour: .*there are: retrieval, evidence"),
+        ("colour: red\n", r"c\.yaml: colour: .*there are: retrieval, rewriting, evidence"),
         ("retrieval:\n  candidates: many\n", r"retrieval\.candidates: .*integer"),
         ("a: [1\n", r"c\.yaml, line 2: is not YAML"),
         ("- a\n- b\n", r"c\.yaml: the file: "),

@@ -112,7 +112,9 @@ def _lists(settings: InteractionSettings, pairs: Sequence[Pair], run: Run) -> li
             mine = [p for p in pairs if p.source == source and fold[p.passage] == number]
             asked = rng.sample(mine, min(len(mine), settings.lists // settings.folds))
             found = _ranked(asked, pool, encoder, settings.depth)
-            run.say(f"fold {number}: {source}: {len(found):,} of {len(asked):,} questions have their passage in the list")
+            run.say(
+                f"fold {number}: {source}: {len(found):,} of {len(asked):,} questions have their passage in the list"
+            )
             lists += found
     return lists
 

@@ -21,8 +21,8 @@ from chimed_rag.errors import InputError
 from chimed_rag.generation.segments import Segment, segments
 from chimed_rag.query.aboutness import MIN_ABOUTNESS, aboutness, name_share, positive
 from chimed_rag.query.aspects import ASPECTS, Aspect, aspects
-from chimed_rag.query.lay_terms import clinical
 from chimed_rag.query.question import TermWeight, asked_names, matter
+from chimed_rag.query.rewriting import clinical, corrected, wordings
 from chimed_rag.records import Draft, DraftCitation, DraftSentence, Evidence
 from chimed_rag.text import fold, terms
 
@@ -162,11 +162,12 @@ def _section(candidates: list[Candidate]) -> list[Candidate]:
 
 def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight | None = None) -> list[Candidate]:
     """Every segment of the passages that are about the question, with its relevance, in order of reading."""
-    wordings = list(dict.fromkeys((question, clinical(question))))
-    characters = [frozenset(_HAN.findall(matter(wording))) for wording in wordings]
-    said = frozenset(term for wording in wordings for term in terms(matter(wording)))
-    asked = [ASPECTS[name] for name in aspects(question)]
-    asks_advice = _ASKS_ADVICE.search(question) is not None
+    matters = [matter(wording) for wording in wordings(question)]
+    characters = [frozenset(_HAN.findall(what)) for what in matters]
+    said = frozenset(term for what in matters for term in terms(what))
+    spelled = dict.fromkeys((question, corrected(question)))
+    asked = [ASPECTS[name] for name in dict.fromkeys(name for wording in spelled for name in aspects(wording))]
+    asks_advice = any(_ASKS_ADVICE.search(wording) for wording in spelled)
     named = [_terms(name) for name in asked_names(clinical(question))]
     weigh = positive(term_weight)
     scores = _scores(evidence)

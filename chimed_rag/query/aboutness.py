@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chimed_rag.query.lay_terms import clinical
 from chimed_rag.query.question import TermWeight, content_runs, matter
+from chimed_rag.query.rewriting import wordings
 from chimed_rag.records import Evidence
 from chimed_rag.text import terms
 
@@ -30,13 +30,12 @@ MIN_ABOUTNESS = 0.4
 def aboutness(question: str, evidence: Sequence[Evidence], term_weight: TermWeight | None = None) -> list[float]:
     """How far the document of each passage, told by those of its passages given, is about the question: 0 to 1.
 
+    The wording of the question (`rewriting.wordings`) that fits best counts.
     Without `term_weight` every term weighs the same.
     """
     weigh = positive(term_weight)
-    wordings = [
-        (frozenset(terms(matter(wording))), content_runs(matter(wording), weigh))
-        for wording in dict.fromkeys((question, clinical(question)))
-    ]
+    matters = [matter(wording) for wording in wordings(question)]
+    asked = [(frozenset(terms(what)), content_runs(what, weigh)) for what in matters]
     documents: dict[str, list[Evidence]] = {}
     for passage in evidence:
         documents.setdefault(passage.document_id, []).append(passage)
@@ -46,9 +45,9 @@ def aboutness(question: str, evidence: Sequence[Evidence], term_weight: TermWeig
         vocabulary = frozenset(terms("\n".join((*called, *(one.text for one in passages)))))
         covered = max(
             sum(run.covered(vocabulary) for run in runs) / (sum(run.weight() for run in runs) or 1.0)
-            for _, runs in wordings
+            for _, runs in asked
         )
-        named = max((name_share(name, said, weigh) for name in called for said, _ in wordings), default=0.0)
+        named = max((name_share(name, said, weigh) for name in called for said, _ in asked), default=0.0)
         return 1 - (1 - named) * (1 - covered)
 
     found = {document: about(passages) for document, passages in documents.items()}

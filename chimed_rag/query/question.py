@@ -11,7 +11,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from chimed_rag.query.aspects import FORM_LABELS, aspects
-from chimed_rag.query.lay_terms import clinical
+from chimed_rag.query.rewriting import wordings
 from chimed_rag.text import fold, terms
 
 TermWeight = Callable[[str], float]
@@ -136,7 +136,7 @@ def content_runs(text: str, term_weight: TermWeight | None = None) -> list[Run]:
 def is_medical(question: str) -> bool:
     """Whether the question has a word of the body, illness, drugs or care, or asks as one asks about drugs."""
     folded = fold(question)
-    words = f"{content(question)} {content(clinical(question))}"
+    words = " ".join(map(content, wordings(question)))
     return bool(_MEDICAL.search(words)) or not _MEDICAL_ASPECTS.isdisjoint(aspects(folded))
 
 

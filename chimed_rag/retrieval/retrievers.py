@@ -14,8 +14,8 @@ from chimed_rag.config import Retrieval
 from chimed_rag.encoders.base import Encoder, checked
 from chimed_rag.indexing.filters import Filter
 from chimed_rag.indexing.index import Index, Scored
-from chimed_rag.query.lay_terms import clinical
 from chimed_rag.query.question import content_terms
+from chimed_rag.query.rewriting import corrected, readings
 from chimed_rag.records import RankEntry
 from chimed_rag.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
 from chimed_rag.text import terms
@@ -39,7 +39,11 @@ class Retriever(Protocol):
 
 
 class DenseRetriever:
-    """Inner product of the query's vector with every stored vector."""
+    """Inner product of the query's vector with every stored vector.
+
+    The encoder gets the query in the characters that are likely meant. nDCG@10 with the encoder "hashing" alone, on the
+    questions below with a typing error each: .146 from the query as typed, .158 so; without errors .168 both ways.
+    """
 
     name = "dense"
 
@@ -52,7 +56,8 @@ class DenseRetriever:
         All passages would tie at score 0, and the fusion would take the first ids for the best.
         """
         spec = self._encoder.spec
-        vectors = checked(self._encoder.encode_queries(queries), len(queries), spec.dimension, spec.name)
+        meant = [str(corrected(query)) for query in queries]
+        vectors = checked(self._encoder.encode_queries(meant), len(queries), spec.dimension, spec.name)
         found = self._index.rank_dense(vectors, k, filter)
         return [hits if vector.any() else [] for vector, hits in zip(vectors, found, strict=True)]
 
@@ -66,7 +71,12 @@ lexical alone: .279 at weight 1, .286 at .8, .293 at .6, .292 at .5, .290 at .4;
 
 
 CLINICAL_WEIGHT = 0.6
-"""Weight of the clinical words for what the query says in lay words, beside 1 for the query's own."""
+"""Weight of other words for what the query says (clinical, generic, written out), beside 1 for the query's own.
+
+nDCG@10 on the questions above: .2915 without them, .2880 with each at .6; see `_weighted` for what is done instead.
+"""
+CORRECTED_WEIGHT = {"traditional": 1.0, "typos": 0.9}
+"""Weight of the words of these readings, beside 1 for the query's own: simplified characters say the very same."""
 
 
 class LexicalRetriever:
@@ -83,10 +93,28 @@ class LexicalRetriever:
 
 
 def _weighted(query: str) -> dict[str, float]:
-    content = frozenset(content_terms(query))
-    said = {term: n if term in content else n * FILLER_WEIGHT for term, n in Counter(terms(query)).items()}
-    others = content_terms(clinical(query))
-    return said | {term: CLINICAL_WEIGHT for term in others if term not in said}
+    """The query's own terms, and those that its readings add.
+
+    The words of a reading weigh together no more than CLINICAL_WEIGHT times as much as the words that they stand for:
+    慢性阻塞性肺疾病 has seven terms, 慢阻肺 two, and would drown the rest of the question.
+    """
+    weighted = _own(query)
+    before = frozenset(content_terms(query))
+    for reading in readings(query):
+        found = content_terms(reading.text)
+        if (corrected := CORRECTED_WEIGHT.get(reading.step)) is not None:
+            added = {term: corrected * weight for term, weight in _own(reading.text).items()}
+        else:
+            gone, new = len(before.difference(found)), sum(term not in before for term in found)
+            added = dict.fromkeys(found, CLINICAL_WEIGHT * min(1.0, max(1, gone) / max(1, new)))
+        weighted = added | weighted
+        before = frozenset(found)
+    return weighted
+
+
+def _own(text: str) -> dict[str, float]:
+    content = frozenset(content_terms(text))
+    return {term: n if term in content else n * FILLER_WEIGHT for term, n in Counter(terms(text)).items()}
 
 
 class HybridRetriever:

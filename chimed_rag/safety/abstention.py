@@ -15,8 +15,8 @@ import re
 from collections.abc import Sequence
 
 from chimed_rag.query.aboutness import MIN_ABOUTNESS, aboutness
-from chimed_rag.query.lay_terms import clinical
 from chimed_rag.query.question import Run, TermWeight, asked_names, asks_no_medicine, content_runs, is_medical, matter
+from chimed_rag.query.rewriting import clinical
 from chimed_rag.records import Abstention, Evidence
 from chimed_rag.text import fold, terms
 
@@ -34,7 +34,7 @@ def judge(
     """None if the evidence may answer the question, else the reason why no answer is given, in Chinese.
 
     Args:
-        question: as the patient wrote it, or rewritten.
+        question: as the patient wrote it; its readings count too (`query.rewriting.readings`).
         evidence: what was found, best first.
         term_weight: inverse document frequency in the whole index; without it every term weighs the same.
         emergency: whether triage raised a red flag, which puts the question in scope whatever its words.

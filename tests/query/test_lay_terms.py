@@ -1,4 +1,5 @@
-from chimed_rag.query.lay_terms import clinical, lay_terms, misspellings
+from chimed_rag.query.rewriting import clinical
+from chimed_rag.query.tables import replacements
 
 
 def test_lay_words_become_clinical_ones_longest_first():
@@ -8,18 +9,18 @@ def test_lay_words_become_clinical_ones_longest_first():
 
 
 def test_what_has_no_lay_word_is_only_folded():
-    assert clinical("华法林与INR") == "华法林与inr"
+    assert clinical("华法林与BMP") == "华法林与bmp"
 
 
 def test_no_clinical_wording_is_a_lay_word_itself():
     """Otherwise one would have to look things up twice."""
-    table = lay_terms()
+    table = replacements("lay_terms.tsv").words
     assert len(table) > 300
     assert [lay for lay, words in table.items() if lay in words.split()] == []
 
 
 def test_misspellings_are_mended_before():
     assert clinical("颠痫") == clinical("癫痫")
-    table = misspellings()
+    table = replacements("misspellings.tsv").words
     assert len(table) > 500
     assert [wrong for wrong, right in table.items() if wrong in right] == []
