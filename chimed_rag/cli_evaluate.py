@@ -1,0 +1,83 @@
+"""`chimed evaluate TASK`: one command a task; what they measure lives in `chimed_rag.evaluation`.
+
+Not covered: the other commands (`cli`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chimed_rag.console import JsonOption, progress, say
+
+if TYPE_CHECKING:
+    from chimed_rag.evaluation.result import Result
+
+evaluation = typer.Typer(help="Measures a system on a task.", no_args_is_help=True, rich_markup_mode=None)
+
+EncoderOption = Annotated[str, typer.Option(help="A name, a model folder or a hub name.")]
+DataOption = Annotated[Path, typer.Option(help="The rows of the task, JSONL or JSONL.GZ.")]
+LimitOption = Annotated[int | None, typer.Option(min=2, help="Only so many rows (a trial, not a result).")]
+SystemOption = Annotated[str, typer.Option(help="bm25, lexical, dense or hybrid.")]
+
+
+def _show(result: Result, as_json: bool) -> None:
+    if as_json:
+        say(result.model_dump_json())
+        return
+    from rich.console import Console
+
+    from chimed_rag.evaluation.report import result_table
+
+    Console().print(result_table(result))
+
+
+@evaluation.command("retrieval")
+def retrieval(
+    queries: Annotated[Path, typer.Option(help="BEIR queries, JSONL or JSONL.GZ.")],
+    corpus: Annotated[list[Path], typer.Option(help="BEIR corpus; may be repeated.")],
+    qrels: Annotated[Path, typer.Option(help="BEIR qrels, JSONL or TSV.")],
+    retriever: Annotated[str, typer.Option(help="hybrid, dense or lexical.")] = "hybrid",
+    encoder: EncoderOption = "hashing",
+    as_json: JsonOption = False,
+) -> None:
+    """Measures retrieval on a BEIR set: nDCG@10, Recall@10 and @100, MRR@10 with intervals, and latency."""
+    from chimed_rag.evaluation.systems import retrieval_result
+
+    with progress("indexing") as report:
+        result = retrieval_result(queries, corpus, qrels, retriever=retriever, encoder=encoder, progress=report)
+    _show(result, as_json)
+
+
+@evaluation.command("cmedir")
+def cmedir(
+    data: DataOption,
+    system: SystemOption = "hybrid",
+    encoder: EncoderOption = "hashing",
+    limit: LimitOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measures the order of graded titles for a search query (cMedIR): pairwise accuracy, beside plain BM25."""
+    from chimed_rag.evaluation.tasks.cmedir import cmedir_result
+
+    with progress("indexing", "queries") as report:
+        result = cmedir_result(data, system=system, encoder=encoder, limit=limit, progress=report)
+    _show(result, as_json)
+
+
+@evaluation.command("cmedqq")
+def cmedqq(
+    data: DataOption,
+    system: SystemOption = "hybrid",
+    encoder: EncoderOption = "hashing",
+    limit: LimitOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measures whether two questions are told to be the same (cMedQQ): F1 and AUC, beside plain BM25."""
+    from chimed_rag.evaluation.tasks.cmedqq import cmedqq_result
+
+    with progress("indexing", "pairs") as report:
+        result = cmedqq_result(data, system=system, encoder=encoder, limit=limit, progress=report)
+    _show(result, as_json)
