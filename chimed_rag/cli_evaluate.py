@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chimed_rag.console import JsonOption, progress, say
+from chimed_rag.errors import InputError
 
 if TYPE_CHECKING:
+    from chimed_rag.config import Config
     from chimed_rag.evaluation.result import Result
 
 evaluation = typer.Typer(help="Measures a system on a task.", no_args_is_help=True, rich_markup_mode=None)
@@ -41,14 +43,47 @@ def retrieval(
     qrels: Annotated[Path, typer.Option(help="BEIR qrels, JSONL or TSV.")],
     retriever: Annotated[str, typer.Option(help="hybrid, dense or lexical.")] = "hybrid",
     encoder: EncoderOption = "hashing",
+    config: Annotated[Path | None, typer.Option(help="Settings in YAML.")] = None,
+    tune: Annotated[bool, typer.Option("--tune", help="Choose settings on one half, measure on the other.")] = False,
+    config_out: Annotated[Path | None, typer.Option(help="Where --tune writes the settings, as YAML.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measures retrieval on a BEIR set: nDCG@10, Recall@10 and @100, MRR@10 with intervals, and latency."""
+    from chimed_rag.config import Config
     from chimed_rag.evaluation.systems import retrieval_result
 
+    settings = Config.from_yaml(config) if config is not None else Config()
+    if tune:
+        _tune(queries, corpus, qrels, encoder, settings, config_out, as_json)
+        return
+    if config_out is not None:
+        raise InputError("--config-out writes what --tune chooses; add --tune")
     with progress("indexing") as report:
-        result = retrieval_result(queries, corpus, qrels, retriever=retriever, encoder=encoder, progress=report)
+        result = retrieval_result(
+            queries, corpus, qrels, retriever=retriever, encoder=encoder, config=settings, progress=report
+        )
     _show(result, as_json)
+
+
+def _tune(
+    queries: Path, corpus: list[Path], qrels: Path, encoder: str, settings: Config, out: Path | None, as_json: bool
+) -> None:
+    from rich.console import Console
+
+    from chimed_rag.evaluation.report import tuning_tables
+    from chimed_rag.evaluation.tuning import tuning_result
+
+    with progress("indexing", "done") as report:
+        result, chosen = tuning_result(queries, corpus, qrels, config=settings, encoder=encoder, progress=report)
+    if out is not None:
+        chosen.to_yaml(out)
+    if as_json:
+        say(result.model_dump_json())
+        return
+    for table in tuning_tables(result):
+        Console().print(table)
+    if out is not None:
+        say(f"written: {out}; use it with: chimed ask QUESTION --index DIR --config {out}")
 
 
 @evaluation.command("cmedir")

@@ -53,36 +53,27 @@ class DenseRetriever:
         return self._index.rank_dense(vectors, k, filter)
 
 
-FILLER_WEIGHT = 0.5
-"""Weight of terms that only politeness, time and grammar put into a question, beside 1 for its content.
-
-BM25 alone takes "请问医生" for rare and telling words. nDCG@10 on 2,984 patient questions over 80,688 documents,
-lexical alone: .279 at weight 1, .286 at .8, .293 at .6, .292 at .5, .290 at .4; without them .270.
-"""
-
-
-CLINICAL_WEIGHT = 0.6
-"""Weight of the clinical words for what the query says in lay words, beside 1 for the query's own."""
-
-
 class LexicalRetriever:
-    """BM25 over the query's index terms; a term that the query repeats weighs as often, filler weighs less."""
+    """BM25 over the query's index terms; a term that the query repeats weighs as often, filler weighs less.
+
+    BM25 alone takes "请问医生" for rare and telling words. nDCG@10 on 2,984 patient questions over 80,688 documents,
+    lexical alone: .279 at filler weight 1, .286 at .8, .293 at .6, .292 at .5, .290 at .4; without them .270.
+    """
 
     name = "lexical"
 
-    def __init__(self, index: Index) -> None:
-        self._index = index
+    def __init__(self, index: Index, settings: Retrieval | None = None) -> None:
+        self._index, self._settings = index, settings or Retrieval()
 
     def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Scored]]:
         """See `Retriever.search`; only chunks that share a term with the query are found."""
-        return self._index.rank_lexical([_weighted(query) for query in queries], k, filter)
+        return self._index.rank_lexical([self._weighted(query) for query in queries], k, filter)
 
-
-def _weighted(query: str) -> dict[str, float]:
-    content = frozenset(content_terms(query))
-    said = {term: n if term in content else n * FILLER_WEIGHT for term, n in Counter(terms(query)).items()}
-    others = content_terms(clinical(query))
-    return said | {term: CLINICAL_WEIGHT for term in others if term not in said}
+    def _weighted(self, query: str) -> dict[str, float]:
+        content = frozenset(content_terms(query))
+        filler, added = self._settings.filler_weight, self._settings.clinical_weight
+        said = {term: n if term in content else n * filler for term, n in Counter(terms(query)).items()}
+        return said | {term: added for term in content_terms(clinical(query)) if term not in said}
 
 
 class HybridRetriever:
@@ -99,7 +90,7 @@ class HybridRetriever:
             self.retrievers.append(DenseRetriever(index, encoder))
             self._weights["dense"] = dense_weight
         if mode != "dense":
-            self.retrievers.append(LexicalRetriever(index))
+            self.retrievers.append(LexicalRetriever(index, settings))
             self._weights["lexical"] = 1.0
 
     def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Ranked]]:
