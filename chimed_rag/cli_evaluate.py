@@ -116,3 +116,19 @@ def cmedqq(
     with progress("indexing", "pairs") as report:
         result = cmedqq_result(data, system=system, encoder=encoder, limit=limit, progress=report)
     _show(result, as_json)
+
+
+@evaluation.command("exam_evidence")
+def exam_evidence(
+    data: DataOption,
+    index: Annotated[Path, typer.Option(help="Folder of an index, of textbooks for example.")],
+    find: Annotated[bool, typer.Option(help="Look for the right option among ten passages too.")] = True,
+    limit: LimitOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measures how often evidence alone, without a language model, chooses the right option of an exam question."""
+    from chimed_rag.evaluation.tasks.exam_evidence import exam_evidence_result
+
+    with progress("reading", "done") as report:
+        result = exam_evidence_result(data, index, find=find, limit=limit, progress=report)
+    _show(result, as_json)

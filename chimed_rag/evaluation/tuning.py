@@ -43,7 +43,7 @@ KNOBS: dict[str, tuple[Any, ...]] = {
     "filler_weight": (0.0, 0.3, 0.5, 0.7, 1.0),
     "clinical_weight": (0.0, 0.3, 0.6, 0.9),
 }
-"""What is tried, in this order, and `dense_weight` once more at the end."""
+"""What is tried, in this order, and `dense_weight` once more at the end if a knob after it has moved."""
 
 METRIC = "ndcg@10"
 
@@ -157,13 +157,12 @@ def tune(
         knobs: field of `Retrieval` to its values, in order.
         progress: called with a stage and how many settings have been scored.
     """
-    chosen, trials = default, []
-    for knob in (*knobs, *(("dense_weight",) if "dense_weight" in knobs else ())):
-        own = getattr(chosen, knob)
-        if knob == "rrf_k" and chosen.fusion != "rrf":
-            continue
+    trials: list[Trial] = []
+
+    def turned(knob: str, settings: Retrieval) -> Retrieval:
+        own = getattr(settings, knob)
         values = list(dict.fromkeys((own, *knobs[knob])))
-        found = {value: scores(chosen.model_copy(update={knob: value}))[chooses] for value in values}
+        found = {value: scores(settings.model_copy(update={knob: value}))[chooses] for value in values}
         best = max(values, key=lambda value: float(found[value].mean()))
         for value in values:
             both = bootstrap_means({"score": found[value], "gain": found[value] - found[own]})
@@ -171,9 +170,18 @@ def tune(
             if progress is not None:
                 progress("fusing", len(trials))
         if _by_chance(found[best] - found[own]):
-            continue
+            return settings
         good = [value for value in values if _by_chance(found[best] - found[value])]
-        chosen = chosen.model_copy(update={knob: min(good, key=lambda value: _distance(own, value))})
+        return settings.model_copy(update={knob: min(good, key=lambda value: _distance(own, value))})
+
+    chosen = weighed = default
+    for knob in knobs:
+        if knob != "rrf_k" or chosen.fusion == "rrf":
+            chosen = turned(knob, chosen)
+        if knob == "dense_weight":
+            weighed = chosen
+    if "dense_weight" in knobs and chosen != weighed:  # what the lists hold has changed, and with it what they deserve
+        chosen = turned("dense_weight", chosen)
     return chosen, trials
 
 
