@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import subprocess
 import sys
@@ -114,13 +115,16 @@ def test_rewriting_for_evidence() -> None:
     assert query["霉烯"] == 0.5
 
 
-def test_both_forms_of_file(tmp_path: Path) -> None:
+def test_both_forms_of_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cmexam = {"Question": "选", "Options": "A 甲\\nB 乙 2\\nC 丙", "Answer": "AC", "Explanation": ""}
     assert read_items(write(tmp_path / "c", [cmexam])) == [Item("选", ("甲", "乙 2", "丙"), frozenset([0, 2]))]
     assert read_items(write(tmp_path / "m", [medqa(ITEMS[0])])) == [ITEMS[0]]
-    for bad in ({"Question": "选", "Options": "甲 乙", "Answer": "A"}, {"question": "q"}, {**cmexam, "Answer": "E"}):
-        with pytest.raises(CorpusError, match="line 1"):
+    for bad in ({"Question": "选", "Options": "甲 乙", "Answer": "A"}, {"question": "q"}, {**cmexam, "Answer": "nan"}):
+        with pytest.raises(CorpusError, match=r"line 1|no question with an answer"):
             read_items(write(tmp_path / "bad", [bad]))
+    with caplog.at_level(logging.WARNING):
+        assert len(read_items(write(tmp_path / "c", [cmexam, {**cmexam, "Answer": "nan"}]))) == 1
+    assert "1 of 2 questions have no usable answer" in caplog.text
 
 
 def test_standing_in_a_passage() -> None:

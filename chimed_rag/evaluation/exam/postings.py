@@ -92,7 +92,7 @@ def read_literature(index: Index, progress: Callable[[str, int], None] | None = 
     cuts = {name: _Counts(vocabulary) for name in ("sentences", "passages", "titles")}
     groups: dict[str, int] = {}
     group_of: list[int] = []
-    for title, heading, text in _passages(index):
+    for _, title, heading, text in passages_of(index):
         cuts["titles"].add(heading)
         cuts["passages"].add(f"{heading}\n{text}")
         for start, end in sentence_spans(text):
@@ -126,10 +126,11 @@ class _Counts:
         return np.ones(len(numbers), dtype=np.float32), numbers, np.array(self._ends, dtype=np.int64)
 
 
-def _passages(index: Index, batch: int = 500) -> Iterator[tuple[str, str, str]]:
-    """(title, title with aliases and headings, text) of every living passage."""
+def passages_of(index: Index, batch: int = 500) -> Iterator[tuple[str, str, str, str]]:
+    """(document id, title, title with aliases and headings, text) of every living passage, in order."""
     rows: Iterable[int] = index.store.rows[index.store.alive].tolist()
     ordered = list(rows)
     for start in range(0, len(ordered), batch):
         for _, (chunk, document) in sorted(index.passages(ordered[start : start + batch]).items()):
-            yield document.title, "\n".join((*names(document.title, document.metadata), *chunk.headings)), chunk.text
+            headings = "\n".join((*names(document.title, document.metadata), *chunk.headings))
+            yield document.id, document.title, headings, chunk.text

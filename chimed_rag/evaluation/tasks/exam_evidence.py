@@ -10,6 +10,7 @@ Not covered: explanations, and any training on these files.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from chimed_rag.text import fold
 if TYPE_CHECKING:
     from chimed_rag.medqa import MedQA
 
+_log = logging.getLogger(__name__)
 _LETTER = re.compile(r"\s*([A-Z])[.．、:： ]?\s*(.*)", re.DOTALL)
 _SIGNS = re.compile(r"[\W_]+")
 
@@ -40,6 +42,8 @@ class Item(NamedTuple):
 def read_items(path: str | Path) -> list[Item]:
     """The questions of a file of MedQA or CMExam, in its order.
 
+    A question whose answer names no option is left out; a warning counts them.
+
     Raises:
         CorpusError: a row of neither form, or no rows.
     """
@@ -49,9 +53,12 @@ def read_items(path: str | Path) -> list[Item]:
             found.append(_medqa(row) if "options" in row else _cmexam(row))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorpusError(f"not a question with options: {error!r}", path=str(path), line=line) from None
-    if not found:
-        raise CorpusError("holds no question", path=str(path))
-    return found
+    items = [item for item in found if item.right]
+    if not items:
+        raise CorpusError("holds no question with an answer", path=str(path))
+    if len(items) < len(found):
+        _log.warning("%d of %d questions have no usable answer and are left out", len(found) - len(items), len(found))
+    return items
 
 
 def _medqa(row: dict[str, Any]) -> Item:
@@ -66,7 +73,8 @@ def _cmexam(row: dict[str, Any]) -> Item:
     letters = [part[1] for part in parts if part is not None]
     if len(letters) < max(len(parts), 2):
         raise ValueError("options without letters")
-    right = frozenset(letters.index(letter) for letter in row["Answer"].strip())
+    answer = row["Answer"].strip()
+    right = frozenset(letters.index(letter) for letter in answer) if set(answer) <= set(letters) else frozenset()
     return Item(row["Question"], tuple(part[2].strip() for part in parts if part is not None), right)
 
 
