@@ -63,9 +63,8 @@ def read_items(path: str | Path) -> list[Item]:
 
 def _medqa(row: dict[str, Any]) -> Item:
     letters = sorted(row["options"])
-    return Item(
-        row["question"], tuple(row["options"][one] for one in letters), frozenset([letters.index(row["answer_idx"])])
-    )
+    right = frozenset(place for place, letter in enumerate(letters) if letter == row["answer_idx"])
+    return Item(row["question"], tuple(row["options"][letter] for letter in letters), right)
 
 
 def _cmexam(row: dict[str, Any]) -> Item:
