@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -21,10 +20,14 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 import typer
 
 from chimed_rag import __version__
+from chimed_rag.cli_evaluate import evaluation
+from chimed_rag.console import JsonOption
+from chimed_rag.console import print_json as _print_json
+from chimed_rag.console import progress as _progress
+from chimed_rag.console import say as _say
 from chimed_rag.errors import ChiMedError, InputError
 
 if TYPE_CHECKING:
-    from chimed_rag.indexing.commit import Progress
     from chimed_rag.indexing.manifest import Manifest
 
 app = typer.Typer(
@@ -34,13 +37,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-evaluation = typer.Typer(help="Measures a system on a task.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(evaluation, name="evaluate")
 
 IndexOption = Annotated[
     Path | None, typer.Option("--index", help="Folder of an index; the starter literature if left out.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else.")]
 FilterOption = Annotated[str | None, typer.Option("--filter", help='For example \'{"department": "心内科"}\'.')]
 GeneratorOption = Annotated[str, typer.Option("--generator", help="Name of a generator.")]
 
@@ -86,14 +87,6 @@ def _run() -> int:
     return 0
 
 
-def _say(text: str) -> None:
-    print(text)  # noqa: T201
-
-
-def _print_json(value: object) -> None:
-    _say(json.dumps(value, ensure_ascii=False))
-
-
 def _filter(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
@@ -106,25 +99,6 @@ def _filter(text: str | None) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise InputError('--filter is a JSON object such as {"department": "心内科"}')
     return value
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Progress]:
-    """A spinner with counts on standard error; nothing where that is not a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,} passages"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda stage, done: bar.update(task, completed=done, description=stage)
 
 
 @app.callback(invoke_without_command=True)
@@ -328,29 +302,6 @@ def doctor(as_json: JsonOption = False) -> None:
         _say(report(findings))
     if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(1)
-
-
-@evaluation.command("retrieval")
-def evaluate_retrieval(
-    queries: Annotated[Path, typer.Option(help="BEIR queries, JSONL or JSONL.GZ.")],
-    corpus: Annotated[list[Path], typer.Option(help="BEIR corpus; may be repeated.")],
-    qrels: Annotated[Path, typer.Option(help="BEIR qrels, JSONL or TSV.")],
-    retriever: Annotated[str, typer.Option(help="hybrid, dense or lexical.")] = "hybrid",
-    encoder: Annotated[str, typer.Option(help="A name, a model folder, or a hub name (owner/name).")] = "hashing",
-    as_json: JsonOption = False,
-) -> None:
-    """Measures retrieval on a BEIR set: nDCG@10, Recall@10 and @100, MRR@10 with intervals, and latency."""
-    from chimed_rag.evaluation.report import result_table
-    from chimed_rag.evaluation.systems import retrieval_result
-
-    with _progress("indexing") as progress:
-        result = retrieval_result(queries, corpus, qrels, retriever=retriever, encoder=encoder, progress=progress)
-    if as_json:
-        _say(result.model_dump_json())
-        return
-    from rich.console import Console
-
-    Console().print(result_table(result))
 
 
 if __name__ == "__main__":

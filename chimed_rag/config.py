@@ -66,6 +66,10 @@ class Retrieval(_Settings):
     """Weight of the dense list beside lexical = 1; None takes the encoder's own."""
     reranker: str | None = None
     """A reranker's name, or the folder or hub name of a cross-encoder; None leaves the fused order."""
+    filler_weight: float = Field(0.5, ge=0)
+    """Lexical weight of words that only politeness, time and grammar put into a question, beside 1 for its content."""
+    clinical_weight: float = Field(0.6, ge=0)
+    """Lexical weight of the clinical words for what a question says in lay words, beside 1 for its own."""
     rerank: int = Field(50, ge=1)
     """How many fused passages a reranker reads, where there is one."""
 

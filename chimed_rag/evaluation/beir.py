@@ -39,7 +39,7 @@ def read_queries(path: str | Path) -> Queries:
         DuplicateError: one query id with two different texts.
     """
     queries: Queries = {}
-    for line, row in _rows(path):
+    for line, row in json_rows(path):
         key, text = _identifier(row, "_id", "id", path=path, line=line), row.get("text")
         if not isinstance(text, str) or not text.strip():
             raise CorpusError(f"query {key!r} has no text", path=str(path), line=line)
@@ -98,7 +98,7 @@ class BeirCorpus:
         self.repeated = 0
         self._hashes = hashes = {}
         for path in self.paths:
-            for line, row in _rows(path):
+            for line, row in json_rows(path):
                 document = _document(row, path, line)
                 # Not `content_hash`: another file's further fields do not make it another text.
                 said = hashlib.sha256(f"{document.title}\0{document.text}".encode()).digest()
@@ -172,7 +172,12 @@ def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
         raise CorpusError(f"cannot be read: {getattr(error, 'strerror', None) or error}", path=str(path)) from error
 
 
-def _rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of a JSONL file, plain or gzip, with their 1-based line numbers; blank lines are passed over.
+
+    Raises:
+        CorpusError: the file or a line cannot be read.
+    """
     for line, text in _lines(path):
         yield line, _parsed(text, path, line)
 

@@ -6,21 +6,17 @@ Not covered: building an index; the caller brings a search, or a function that m
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import Literal
 
-from pydantic import Field
-
-from chimed_rag import __version__
 from chimed_rag.errors import InputError
 from chimed_rag.evaluation.beir import BeirCorpus, data_sha256, judged_queries, read_qrels, read_queries
 from chimed_rag.evaluation.metrics.ranking import DEPTH, ranking_metrics
+from chimed_rag.evaluation.result import Result, library_versions, rounded
 from chimed_rag.evaluation.statistics import Interval, Percentiles, bootstrap_means, percentiles
-from chimed_rag.records import Document, Record
+from chimed_rag.records import Document
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +27,7 @@ Search = Callable[[str, int], Sequence[DocumentHit]]
 """Query text and k to the hits; it should bring k documents where the corpus holds k."""
 
 
-class RetrievalResult(Record):
+class RetrievalResult(Result):
     """What a retrieval run scored; `chimed evaluate retrieval --json` prints this object.
 
     `metrics` are means over the `n` judged queries with 95 % bootstrap bounds, in 0..1; `latency_ms` is per single
@@ -39,13 +35,8 @@ class RetrievalResult(Record):
     """
 
     task: Literal["retrieval"] = "retrieval"
-    system: str
     protocol: Literal["beir"] = "beir"
-    n: int = Field(ge=1)
-    data_sha256: str
-    metrics: dict[str, Interval]
     latency_ms: Percentiles
-    versions: dict[str, str] = Field(default_factory=dict)
 
 
 def best_chunk_per_document(hits: Iterable[DocumentHit], k: int) -> list[DocumentHit]:
@@ -115,12 +106,9 @@ def evaluate_retrieval(
         system=system,
         n=len(asked),
         data_sha256=data_sha256,
-        metrics={
-            name: Interval(value=round(mean.value, 6), low=round(mean.low, 6), high=round(mean.high, 6))
-            for name, mean in means.items()
-        },
+        metrics=rounded(means),
         latency_ms=Percentiles(p50=round(latency.p50, 3), p95=round(latency.p95, 3)),
-        versions=_versions() | dict(versions or {}),
+        versions=library_versions("pytrec-eval-terrier") | dict(versions or {}),
     )
 
 
@@ -182,13 +170,3 @@ def _check_coverage(corpus: BeirCorpus, qrels: Mapping[str, Mapping[str, int]]) 
         if missing == relevant:
             raise InputError("no corpus file holds a document that the qrels call relevant: is a --corpus missing?")
         _log.warning("%d of %d relevant documents are in no corpus and count as missed", len(missing), len(relevant))
-
-
-def _versions() -> dict[str, str]:
-    found = {"chimed_rag": __version__, "python": platform.python_version()}
-    for package in ("numpy", "pytrec-eval-terrier", "scipy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # vendored without its metadata
-            found[package] = "unknown"
-    return found

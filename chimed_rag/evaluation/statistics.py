@@ -1,11 +1,11 @@
-"""Means with bootstrap intervals over queries (scipy), and percentiles of latencies.
+"""Means and ratios with bootstrap intervals, proportions with Wilson's (scipy), and percentiles of latencies.
 
 Not covered: the comparison of two systems.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +56,48 @@ def bootstrap_means(
         InputError: no columns, no rows, or columns of different lengths.
         MissingExtraError: scipy is not installed.
     """
+    return _bootstrapped(columns, lambda table: table.mean(axis=-1), confidence, resamples)
+
+
+def bootstrap_ratios(
+    numerators: Mapping[str, NDArray[np.float64]],
+    denominator: NDArray[np.float64],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+) -> dict[str, Interval]:
+    """The sum of each numerator over the sum of the denominator, rows resampled together as in `bootstrap_means`.
+
+    Serves means over groups (a row a query: right pairs over pairs), where the group is what was drawn, and F1 (a row
+    a case: 2 TP over 2 TP + FP + FN). A sum of zero below counts as a ratio of zero.
+
+    Raises:
+        InputError: no rows, or columns of different lengths.
+        MissingExtraError: scipy is not installed.
+    """
+
+    def ratios(table: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums = table.sum(axis=-1)
+        below = sums[-1]
+        return np.where(below == 0, 0.0, sums / np.where(below == 0, 1.0, below))
+
+    columns = {**numerators, "": denominator}
+    found = _bootstrapped(columns, ratios, confidence, resamples)
+    return {name: found[name] for name in numerators}
+
+
+def _bootstrapped(
+    columns: Mapping[str, NDArray[np.float64]],
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    confidence: float,
+    resamples: int,
+) -> dict[str, Interval]:
+    """`statistic` takes a table of shape (columns, ..., rows) to (columns, ...)."""
     lengths = {len(column) for column in columns.values()}
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(f"means need columns of one length of at least 1, not {sorted(lengths)}")
-    table = np.stack(list(columns.values()))
-    means = low = high = table.mean(axis=1)
+    table = np.stack([np.asarray(column, dtype=np.float64) for column in columns.values()])
+    values = low = high = statistic(table)
     if table.shape[1] > 1:
         try:
             from scipy.stats import bootstrap
@@ -68,7 +105,7 @@ def bootstrap_means(
             raise MissingExtraError("scipy", "evaluation") from error
         low, high = bootstrap(
             (table,),
-            np.mean,
+            lambda resampled, axis: statistic(resampled),
             axis=-1,
             vectorized=True,
             n_resamples=resamples,
@@ -79,8 +116,25 @@ def bootstrap_means(
         ).confidence_interval
     return {
         name: Interval(value=float(value), low=float(lower), high=float(upper))
-        for name, value, lower, upper in zip(columns, means, low, high, strict=True)
+        for name, value, lower, upper in zip(columns, values, low, high, strict=True)
     }
+
+
+def proportion(count: int, n: int, *, confidence: float = 0.95) -> Interval:
+    """A share of n with its score interval (Wilson 1927).
+
+    Raises:
+        InputError: n is below 1, or the count is not within 0 and n.
+        MissingExtraError: scipy is not installed.
+    """
+    if not 0 <= count <= n or n < 1:
+        raise InputError(f"{count} of {n} is no share")
+    try:
+        from scipy.stats import binomtest
+    except ImportError as error:
+        raise MissingExtraError("scipy", "evaluation") from error
+    low, high = binomtest(count, n).proportion_ci(confidence, method="wilson")
+    return Interval(value=count / n, low=float(low), high=float(high))
 
 
 def percentiles(values: Sequence[float]) -> Percentiles:

@@ -44,9 +44,10 @@ def retrieval_result(
     *,
     retriever: str = "hybrid",
     encoder: str = "hashing",
+    config: Config | None = None,
     progress: Progress | None = None,
 ) -> RetrievalResult:
-    """Builds a temporary index of the corpora and evaluates one of our retrievers on it.
+    """Builds a temporary index of the corpora and evaluates one of our retrievers on it, with the settings given.
 
     Raises:
         InputError: no retriever has that name; and what `run_file` raises.
@@ -59,8 +60,9 @@ def retrieval_result(
         opened: list[MedQA] = []
 
         def open_search(documents: Iterable[Document]) -> Search:
-            config = Config(retrieval=Retrieval(mode=retriever))
-            qa = MedQA.build(documents, Path(folder) / "index", encoder=encoder, progress=progress, config=config)
+            base = config or Config()
+            asked = base.model_copy(update={"retrieval": base.retrieval.model_copy(update={"mode": retriever})})
+            qa = MedQA.build(documents, Path(folder) / "index", encoder=encoder, progress=progress, config=asked)
             opened.append(qa)
             return document_search(qa)
 

@@ -62,59 +62,50 @@ class DenseRetriever:
         return [hits if vector.any() else [] for vector, hits in zip(vectors, found, strict=True)]
 
 
-FILLER_WEIGHT = 0.5
-"""Weight of terms that only politeness, time and grammar put into a question, beside 1 for its content.
-
-BM25 alone takes "请问医生" for rare and telling words. nDCG@10 on 2,984 patient questions over 80,688 documents,
-lexical alone: .279 at weight 1, .286 at .8, .293 at .6, .292 at .5, .290 at .4; without them .270.
-"""
-
-
-CLINICAL_WEIGHT = 0.6
-"""Weight of other words for what the query says (clinical, generic, written out), beside 1 for the query's own.
-
-nDCG@10 on the questions above: .2915 without them, .2880 with each at .6; see `_weighted` for what is done instead.
-"""
 CORRECTED_WEIGHT = {"traditional": 1.0, "typos": 0.9}
 """Weight of the words of these readings, beside 1 for the query's own: simplified characters say the very same."""
 
 
 class LexicalRetriever:
-    """BM25 over the query's index terms; a term that the query repeats weighs as often, filler weighs less."""
+    """BM25 over the query's index terms; a term that the query repeats weighs as often, filler weighs less.
+
+    BM25 alone takes "请问医生" for rare and telling words. nDCG@10 on 2,984 patient questions over 80,688 documents,
+    lexical alone: .279 at filler weight 1, .286 at .8, .293 at .6, .292 at .5, .290 at .4; without them .270.
+    """
 
     name = "lexical"
 
-    def __init__(self, index: Index) -> None:
-        self._index = index
+    def __init__(self, index: Index, settings: Retrieval | None = None) -> None:
+        self._index, self._settings = index, settings or Retrieval()
 
     def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Scored]]:
         """See `Retriever.search`; only chunks that share a term with the query are found."""
-        return self._index.rank_lexical([_weighted(query) for query in queries], k, filter)
+        return self._index.rank_lexical([self._weighted(query) for query in queries], k, filter)
 
+    def _weighted(self, query: str) -> dict[str, float]:
+        """The query's own terms, and those that its readings add.
 
-def _weighted(query: str) -> dict[str, float]:
-    """The query's own terms, and those that its readings add.
+        The words of a reading weigh together no more than `clinical_weight` times as much as the words that they stand
+        for: 慢性阻塞性肺疾病 has seven terms, 慢阻肺 two, and would drown the rest of the question. nDCG@10 on the
+        questions above: .2915 without other words, .2880 with each at .6, before they were weighed so.
+        """
+        weighted = self._own(query)
+        before = frozenset(content_terms(query))
+        for reading in readings(query):
+            found = content_terms(reading.text)
+            if (corrected := CORRECTED_WEIGHT.get(reading.step)) is not None:
+                added = {term: corrected * weight for term, weight in self._own(reading.text).items()}
+            else:
+                gone, new = len(before.difference(found)), sum(term not in before for term in found)
+                share = min(1.0, max(1, gone) / max(1, new))
+                added = dict.fromkeys(found, self._settings.clinical_weight * share)
+            weighted = added | weighted
+            before = frozenset(found)
+        return weighted
 
-    The words of a reading weigh together no more than CLINICAL_WEIGHT times as much as the words that they stand for:
-    慢性阻塞性肺疾病 has seven terms, 慢阻肺 two, and would drown the rest of the question.
-    """
-    weighted = _own(query)
-    before = frozenset(content_terms(query))
-    for reading in readings(query):
-        found = content_terms(reading.text)
-        if (corrected := CORRECTED_WEIGHT.get(reading.step)) is not None:
-            added = {term: corrected * weight for term, weight in _own(reading.text).items()}
-        else:
-            gone, new = len(before.difference(found)), sum(term not in before for term in found)
-            added = dict.fromkeys(found, CLINICAL_WEIGHT * min(1.0, max(1, gone) / max(1, new)))
-        weighted = added | weighted
-        before = frozenset(found)
-    return weighted
-
-
-def _own(text: str) -> dict[str, float]:
-    content = frozenset(content_terms(text))
-    return {term: n if term in content else n * FILLER_WEIGHT for term, n in Counter(terms(text)).items()}
+    def _own(self, text: str) -> dict[str, float]:
+        content, filler = frozenset(content_terms(text)), self._settings.filler_weight
+        return {term: n if term in content else n * filler for term, n in Counter(terms(text)).items()}
 
 
 class HybridRetriever:
@@ -131,7 +122,7 @@ class HybridRetriever:
             self.retrievers.append(DenseRetriever(index, encoder))
             self._weights["dense"] = dense_weight
         if mode != "dense":
-            self.retrievers.append(LexicalRetriever(index))
+            self.retrievers.append(LexicalRetriever(index, settings))
             self._weights["lexical"] = 1.0
 
     def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Ranked]]:

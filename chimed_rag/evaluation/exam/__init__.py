@@ -1,0 +1,1 @@
+"""Choosing the option of an examination question by evidence alone, without a language model."""

@@ -1,0 +1,1 @@
+"""Tasks, a module each: read a file, ask a system, give back a `Result`."""
