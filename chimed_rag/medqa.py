@@ -162,9 +162,10 @@ class MedQA:
         from chimed_rag.corpus.sources import load
         from chimed_rag.encoders.base import load_encoder
         from chimed_rag.indexing.adaptation import adapted
-        from chimed_rag.indexing.writer import build
+        from chimed_rag.indexing.writer import build, require_free
 
         config = _configured(config)
+        require_free(Path(path), overwrite=overwrite)
         ready = _reranker(reranker, config)  # what cannot be loaded is told before hours of encoding, not after
         loaded = load_encoder(encoder)
         cut = Chunking.model_validate(chunking or {})

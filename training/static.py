@@ -70,10 +70,11 @@ def run_static(settings: StaticSettings, run: Run) -> None:
         return [Point(phase=f"{step.task}", step=n, loss=round(step.loss, 4)) for n, step in enumerate(steps, 1)]
 
     place = run.phase("fit", make)
-    run.card.parameters = settings.vocabulary * settings.dimension
+    encoder = NgramEncoder(place)
+    run.card.parameters = encoder.codes.size
     if held_out:
         test = HeldOut(held_out, [pair.passage for pair in pairs])
-        run.card.scores = {"bm25": test.bm25(), "model": test.encoder(NgramEncoder(place))}
+        run.card.scores = {"bm25": test.bm25(), "model": test.encoder(encoder)}
         run.card.scores_of = f"Dense search alone beside BM25; {test}."
     run.finish(place)
 

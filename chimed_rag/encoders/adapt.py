@@ -15,6 +15,7 @@ Consultations three times instead of once: the same. From random vectors instead
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
@@ -98,7 +99,8 @@ def adapt(
         progress: told ("adapt", pairs done).
 
     Raises:
-        InputError: the encoder is not made of n-grams, or no passage has a heading or two sentences to learn from.
+        InputError: the encoder is not made of n-grams, or there are fewer than 20 passages, or none has a title or two
+            sentences to learn from.
     """
     if not isinstance(encoder, NgramEncoder):
         raise InputError(
@@ -113,18 +115,18 @@ def adapt(
     }
     if not asked or not any(tasks.values()):
         raise InputError(
-            "this literature has neither headings nor passages of several sentences to learn from; build with --no-adapt"
+            f"this literature cannot be learnt from: its {len(passages):,} passages are fewer than 20, or have neither "
+            "titles nor several sentences; build with --no-adapt"
         )
     tasks["consultations"] = consultations()
     trainer = Trainer(encoder.vocabulary, encoder.table())
-    batch_told = (lambda done, total: progress("adapt", done * 512)) if progress else None
+    total = sum(map(len, tasks.values()))
+    batch_told = (lambda done, batches: progress("adapt", total * done // batches)) if progress else None
     steps = train(trainer, tasks, seed=seed, learning_rate=LEARNING_RATE, last=_LAST, progress=batch_told)
     adapted = _encoder(encoder, trainer, rest, rng, steps)
     pool = list(dict.fromkeys([text for _, text in asked] + [p.text for p in rng.sample(rest, min(_POOL, len(rest)))]))
     before, after = (mean_reciprocal_rank(model, asked, pool) for model in (encoder, adapted))
-    outcome = Adaptation(
-        encoder, after > before, before, after, len(asked), len(pool), len(passages), sum(map(len, tasks.values()))
-    )
+    outcome = Adaptation(encoder, after > before, before, after, len(asked), len(pool), len(passages), total)
     adapted.card |= {"held_out": {k: round(v, 4) for k, v in (("before", before), ("after", after))}, "seed": seed}
     adapted.card["pairs"] = {name: len(pairs) for name, pairs in tasks.items()}
     return outcome._replace(encoder=adapted) if outcome.kept else outcome
@@ -183,7 +185,10 @@ def mean_reciprocal_rank(encoder: Encoder, pairs: Pairs, pool: Sequence[str], de
 
 
 def _held_out(passages: Sequence[Passage], rng: random.Random) -> tuple[list[Passage], list[Passage]]:
-    """(held out, the rest): whole documents by title, about a twentieth, at most as many passages as are asked about."""
+    """(held out, the rest): whole documents by title, about a twentieth, at most as many passages as are asked about.
+
+    Long documents stay with the rest; where all are long, the shortest are held out.
+    """
     titles = list(dict.fromkeys(passage.title for passage in passages))
     if len(titles) < 20:  # too few documents to do without some
         order = rng.sample(range(len(passages)), len(passages))
@@ -191,15 +196,13 @@ def _held_out(passages: Sequence[Passage], rng: random.Random) -> tuple[list[Pas
         return [passages[i] for i in sorted(held)], [p for i, p in enumerate(passages) if i not in held]
     rng.shuffle(titles)
     most, count, out = min(_HELD_OUT, max(1, len(passages) // 20)), 0, set[str]()
-    sizes: dict[str, int] = {}
-    for passage in passages:
-        sizes[passage.title] = sizes.get(passage.title, 0) + 1
-    for title in titles:
+    sizes = Counter(passage.title for passage in passages)
+    short = [title for title in titles if sizes[title] <= most // 2]
+    for title in short or sorted(titles, key=sizes.__getitem__):
         if count >= most:
             break
-        if sizes[title] <= most // 2 or len(titles) < 40:
-            out.add(title)
-            count += sizes[title]
+        out.add(title)
+        count += sizes[title]
     return [p for p in passages if p.title in out], [p for p in passages if p.title not in out]
 
 

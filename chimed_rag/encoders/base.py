@@ -100,13 +100,13 @@ def load_encoder(name_or_path: str | Path | Encoder, **settings: Any) -> Encoder
 
 
 INSIDE = "encoder/"
-"""How the path of an encoder begins that lies in the folder of the index itself, in a folder named by its fingerprint."""
+"""How the path of an encoder begins that lies in the index itself, in a folder named by its fingerprint."""
 
 
 def inside(spec: EncoderSpec) -> str | None:
-    """The path of the encoder's folder within its index, if it lies there."""
-    path = spec.settings.get("path")
-    return path if isinstance(path, str) and path.startswith(INSIDE) else None
+    """The path of the encoder's folder within its index, if it lies there (a user's own `encoder/x` does not)."""
+    path = INSIDE + spec.fingerprint[:16]
+    return path if spec.kind == "ngram" and spec.settings.get("path") == path else None
 
 
 def encoder_from_spec(spec: EncoderSpec, *, path: str | Path | None = None, index: str | Path | None = None) -> Encoder:
@@ -115,22 +115,26 @@ def encoder_from_spec(spec: EncoderSpec, *, path: str | Path | None = None, inde
     Args:
         spec: as the index keeps it.
         path: where the model lies now, if its folder moved since the index was built.
-        index: the folder of the index, for an encoder that lies in it.
+        index: the folder of the index, for an encoder that lies in it; its spec goes on saying so, wherever it was
+            read, so that what is written with it lies in an index again.
 
     Raises:
         IndexMismatchError: what was found gives other vectors than those of the index.
         EncoderError: the model is not there any more.
     """
     settings = dict(spec.settings)
+    within = inside(spec) if path is None and index is not None else None
     if path is not None:
         if "path" not in settings:
             raise InputError(f"the index was made by encoder {spec.name}, which has no folder; leave `encoder` out")
         settings["path"] = str(path)
         settings.pop("revision", None)  # the fingerprint says whether it is the same
-    elif index is not None and (within := inside(spec)) is not None:
+    elif index is not None and within is not None:
         settings["path"] = str(Path(index) / within)
     encoder = _make(spec.kind, settings)
     require_same(encoder, spec)
+    if within is not None:
+        cast("Any", encoder).spec = spec
     return encoder
 
 

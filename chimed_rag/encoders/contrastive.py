@@ -111,7 +111,8 @@ def train(
         seed: of the order.
         learning_rate: at the beginning.
         last: the share of it that is left at the end, reached linearly.
-        batch: pairs in one step; what is left of a task after its last whole batch is used from half a batch on.
+        batch: pairs in one step; what is left of a task after its last whole batch is used if it is more than
+            half a batch.
         progress: called after each batch with (batches done, batches in all).
 
     Returns:

@@ -176,6 +176,6 @@ def _fault(tensors: Mapping[str, NDArray[Any]]) -> str | None:
         return "its tensors do not have one row for each n-gram"
     if not np.isfinite(tensors["weights"]).all() or not np.isfinite(tensors["frequencies"]).all():
         return "a weight is NaN or infinite"
-    if not (np.diff(tensors["ngrams"].astype(np.int64)) > 0).all():
+    if not (tensors["ngrams"][1:] > tensors["ngrams"][:-1]).all():
         return "its n-grams are not in ascending order"
     return None

@@ -5,6 +5,7 @@ Not covered: learning itself (`encoders.adapt`).
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 from collections.abc import Iterable, Iterator
@@ -71,11 +72,12 @@ def _placed(outcome: Adaptation) -> NgramEncoder:
 
 
 def _sampled(documents: Iterable[Document], spool: IO[str], seed: int, progress: Progress | None) -> list[Document]:
-    """At most `MOST_PASSAGES` documents, each as likely as another (reservoir sampling); all of them go to the spool."""
+    """At most `MOST_PASSAGES` documents, each as likely as another (reservoir sampling); all go to the spool."""
     rng = random.Random(seed)  # noqa: S311
     sample: list[Document] = []
     for number, document in enumerate(documents):
-        spool.write(document.model_dump_json() + "\n")
+        # Not pydantic's JSON, which refuses lone surrogates and makes NaN null: what is wrong is told as without this.
+        spool.write(json.dumps(document.model_dump()) + "\n")
         if len(sample) < MOST_PASSAGES:
             sample.append(document)
         elif (place := rng.randrange(number + 1)) < MOST_PASSAGES:
@@ -100,4 +102,4 @@ def _passages(documents: Iterable[Document], chunking: Chunking, seed: int) -> l
 def _read_back(spool: IO[str]) -> Iterator[Document]:
     spool.seek(0)
     for line in spool:
-        yield Document.model_validate_json(line)
+        yield Document.model_validate(json.loads(line))

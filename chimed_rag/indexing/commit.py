@@ -37,7 +37,9 @@ from chimed_rag.indexing.manifest import (
     Storage,
     VectorFormat,
     describe_files,
+    fsync_file,
     fsync_folder,
+    is_whole,
     read_manifest,
     sha256_file,
     write_manifest,
@@ -316,32 +318,40 @@ class Commit:
                 segment.close()
 
     def _encoder_spec(self) -> EncoderSpec:
-        if self.encoder is not None:
-            return self.encoder.spec
-        assert self.base is not None
-        return self.base.encoder
+        base = self.base.encoder if self.base else None
+        if self.encoder is None:
+            assert base is not None
+            return base
+        # The same encoder, read from elsewhere for once, stays in the index.
+        same = base is not None and inside(base) is not None and base.fingerprint == self.encoder.spec.fingerprint
+        return base if base is not None and same else self.encoder.spec
 
-    def _own_encoder(self) -> list[str]:
+    def _own_encoder(self) -> dict[str, FileEntry]:
         """The files of an encoder that lies in the index itself; the generation that brings it writes them."""
         path = inside(self._encoder_spec())
         if path is None:
-            return []
+            return {}
+        known = self.base.files if self.base else {}
+        held = {name: entry for name, entry in known.items() if name.startswith(path + "/")}
+        if held and (self.store is not None or all(is_whole(self.folder / name, held[name]) for name in held)):
+            return held
         target = self.folder / path
-        if not target.is_dir():
-            unfinished = target.with_name(target.name + ".tmp")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            cast("NgramEncoder", self.encoder).save(unfinished)
-            fsync_folder(unfinished)
-            unfinished.rename(target)
-            fsync_folder(target.parent)
-        return [f"{path}/{file.name}" for file in sorted(target.iterdir())]
+        unfinished = target.with_name(target.name + ".tmp")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        files = cast("NgramEncoder", self.encoder).save(unfinished)
+        for file in files:
+            fsync_file(file)
+        fsync_folder(unfinished)
+        shutil.rmtree(target, ignore_errors=True)  # damaged, or left by an unfinished call: no reader needs it
+        unfinished.rename(target)
+        fsync_folder(target.parent)
+        return describe_files(self.folder, [f"{path}/{file.name}" for file in files], {})
 
     def write(self) -> Manifest:
         """Finishes the lexical index and replaces the manifest: this is the commit."""
         names = [f"{self.lexical_name}/{name}" for name in self.lexical.commit()]
         for entry in self.entries:
             names += [f"segments/{entry.name}.sqlite", f"segments/{entry.name}.vectors"]
-        names += self._own_encoder()
         known = dict(self.base.files) if self.base else {}
         if self.linked:
             # tantivy merged those that are gone: were they damaged, the merged one would be too, under a new hash.
@@ -365,7 +375,7 @@ class Commit:
             lexical=self.lexical_name,
             sources=dict(sorted((+self.sources).items())),
             licences=dict(sorted((+self.licences).items())),
-            files=describe_files(self.folder, names, known),
+            files={**describe_files(self.folder, names, known), **self._own_encoder()},
         )
         fsync_folder(self.segments_folder)
         fsync_folder(self.folder / self.lexical_name)

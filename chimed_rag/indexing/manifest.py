@@ -90,6 +90,17 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def is_whole(path: Path, entry: FileEntry) -> bool:
+    """Whether a file is there and is, byte for byte, what was committed."""
+    return path.is_file() and path.stat().st_size == entry.size and sha256_file(path) == entry.sha256
+
+
+def fsync_file(path: Path) -> None:
+    """Makes the bytes of a file that was written and closed durable."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def fsync_folder(folder: Path) -> None:
     """Makes renames in a folder durable; a no-op where folders cannot be opened (Windows)."""
     try:

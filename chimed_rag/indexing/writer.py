@@ -141,6 +141,21 @@ def _insert_all(commit: Commit, documents: Iterable[Document], mode: Literal["ad
     return Changes(**tally)
 
 
+def require_free(folder: Path, *, overwrite: bool) -> None:
+    """Makes sure that an index may be built in a folder; `build` asks, and whoever works long before it.
+
+    Raises:
+        InputError: the folder holds an index (and not `overwrite`) or other files.
+    """
+    if folder.is_dir() and (foreign := sorted(path.name for path in folder.iterdir() if path.name not in _OWN)):
+        raise InputError(f"{folder}: holds other files ({foreign[0]}, ...); choose a new or empty folder")
+    if not overwrite and (folder / NAME).exists():
+        raise InputError(
+            f"{folder}: already holds an index; add to it (MedQA.load(...).add), choose another folder, "
+            "or replace it with --overwrite"
+        )
+
+
 def build(
     folder: Path,
     documents: Iterable[Document],
@@ -159,17 +174,11 @@ def build(
         IndexLockedError: another process is writing there, or the folder is read-only.
         IndexError_: nothing to index, or the disk is full.
     """
-    # Before the lock, which would leave its own file among them.
-    if folder.is_dir() and (foreign := sorted(path.name for path in folder.iterdir() if path.name not in _OWN)):
-        raise InputError(f"{folder}: holds other files ({foreign[0]}, ...); choose a new or empty folder")
+    require_free(folder, overwrite=overwrite)  # before the lock, which would leave its own file among others
     with _guarded(folder, create=True):
         base = None
+        require_free(folder, overwrite=overwrite)
         if (folder / NAME).exists():
-            if not overwrite:
-                raise InputError(
-                    f"{folder}: already holds an index; add to it (MedQA.load(...).add), choose another folder, "
-                    "or replace it with --overwrite"
-                )
             try:
                 base = read_manifest(folder)
                 if damaged_files(folder, base, hashes=True):
@@ -211,7 +220,7 @@ def _set_aside(folder: Path, current: Manifest | None) -> None:
                 (quarantine / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(folder / name, quarantine / name)
     else:
-        for name in ("segments", "lexical", NAME):
+        for name in ("segments", "lexical", "encoder", NAME):
             if (folder / name).exists():
                 (folder / name).rename(quarantine / name)
     log.warning("the damaged index was set aside in %s", quarantine)
