@@ -29,7 +29,6 @@ COLUMNS = ["task", "system", "n", "metric", "value", "low", "high", "R@10", "R@1
 SYSTEMS = [
     "bm25s-words", "bm25s-pairs", "bm25", "hashing,lexical", "hashing,lexical,plain", "hashing,dense", "hashing,fused",
     "ngram,dense", "ngram,fused", "ngram,fused,plain", "ngram,dense,adapted", "ngram,fused,adapted",
-    "ngram,fused,reranker=interaction", "ngram,fused,adapted,reranker=interaction",
 ]  # fmt: skip
 MAIN = {"retrieval": "ndcg@10", "cmedir": "pairwise_accuracy", "cmedqq": "f1", "exam_evidence": "accuracy"}
 

@@ -163,6 +163,12 @@ def build(
     out: Annotated[Path | None, typer.Option("--out", help="The folder to make.")] = None,
     encoder: EncoderOption = None,
     recipe: Annotated[Path | None, typer.Option(help="YAML with sources, encoder, chunking, storage, fields.")] = None,
+    adapt: Annotated[
+        bool | None,
+        typer.Option(
+            "--adapt/--no-adapt", help="Let the encoder learn from this literature; if left out, by its size."
+        ),
+    ] = None,
     storage: Annotated[str | None, typer.Option(help="Vectors as int8, fp16 or fp32.")] = None,
     field: Annotated[list[str] | None, typer.Option("--field", help="Column mapping, such as text=content.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Encoding of the text files, where detection errs.")] = None,
@@ -191,6 +197,8 @@ def build(
         "on_error": "skip" if skip_errors else None,
     }
     options |= {name: value for name, value in given.items() if value}
+    if adapt is not None:
+        options["adapt"] = adapt
     if not sources or out is None:
         raise InputError("name the sources and the folder to make: chimed build SOURCE... --out DIR")
     reports: list[Any] = []
@@ -218,6 +226,8 @@ def build(
             _say(f"  {name}: " + ", ".join(f"{key} {count:,}" for key, count in value.items()))
     for line in report.get("errors", ()):
         print(f"left out: {line}", file=sys.stderr)  # noqa: T201
+    if qa.adaptation is not None:
+        _say(f"  {qa.adaptation.report()}")
     _say(f"ask it: chimed ask 高血压怎么治疗 --index {out}")
 
 

@@ -42,7 +42,8 @@ def retrieval(
     corpus: Annotated[list[Path], typer.Option(help="BEIR corpus; may be repeated.")],
     qrels: Annotated[Path, typer.Option(help="BEIR qrels, JSONL or TSV.")],
     retriever: Annotated[str, typer.Option(help="hybrid, dense or lexical.")] = "hybrid",
-    encoder: EncoderOption = "hashing",
+    encoder: EncoderOption = "ngram",
+    adapt: Annotated[bool, typer.Option("--adapt", help="Let the encoder learn from the corpora first.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings in YAML.")] = None,
     tune: Annotated[bool, typer.Option("--tune", help="Choose settings on one half, measure on the other.")] = False,
     config_out: Annotated[Path | None, typer.Option(help="Where --tune writes the settings, as YAML.")] = None,
@@ -60,7 +61,7 @@ def retrieval(
         raise InputError("--config-out writes what --tune chooses; add --tune")
     with progress("indexing") as report:
         result = retrieval_result(
-            queries, corpus, qrels, retriever=retriever, encoder=encoder, config=settings, progress=report
+            queries, corpus, qrels, retriever=retriever, encoder=encoder, adapt=adapt, config=settings, progress=report
         )
     _show(result, as_json)
 
@@ -90,7 +91,7 @@ def _tune(
 def cmedir(
     data: DataOption,
     system: SystemOption = "hybrid",
-    encoder: EncoderOption = "hashing",
+    encoder: EncoderOption = "ngram",
     limit: LimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -106,7 +107,7 @@ def cmedir(
 def cmedqq(
     data: DataOption,
     system: SystemOption = "hybrid",
-    encoder: EncoderOption = "hashing",
+    encoder: EncoderOption = "ngram",
     limit: LimitOption = None,
     as_json: JsonOption = False,
 ) -> None:

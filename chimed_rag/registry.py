@@ -61,7 +61,6 @@ encoders = Registry(
 rerankers = Registry(
     "reranker",
     {
-        "interaction": "chimed_rag.retrieval.interaction:InteractionReranker",
         "cross-encoder": "chimed_rag.retrieval.cross_encoder:CrossEncoderReranker",
     },
 )

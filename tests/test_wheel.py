@@ -51,7 +51,7 @@ def test_the_wheel_carries_the_package_alone(wheel):
     assert {name.split("/")[0] for name in names} == {"chimed_rag", "chimed_rag-0.1.0.dist-info"}
     assert "chimed_rag/py.typed" in names
     assert "chimed_rag/corpus/starter/index/manifest.json" in names
-    assert wheel.stat().st_size < 12_000_000
+    assert wheel.stat().st_size < 30_000_000
 
 
 def _snapshot(folder: Path) -> dict[str, bytes]:

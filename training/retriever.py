@@ -65,8 +65,6 @@ KINDS = Registry(
     "kind of retriever",
     {
         "cross-encoder": "training.cross_encoder:KIND",
-        "interaction": "training.interaction:KIND",
-        "late-interaction": "training.late_interaction:KIND",
         "static": "training.static:KIND",
         "transformer": "training.transformer:KIND",
     },

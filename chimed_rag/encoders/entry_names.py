@@ -1,4 +1,4 @@
-"""What the title and the heading of a literature tell of it: the plain name, what kind of thing it names, whom it concerns.
+"""What title and heading of a literature tell of it: the plain name, what kind of thing it names, whom it concerns.
 
 Not covered: names whose form tells nothing (most herbs, signs and proper names); their kind stays open.
 """

@@ -66,9 +66,36 @@ _TOLD_AS_QUESTION = {"symptom", "diagnosis", "overview", "differential", "cause"
 _BLAMED_ON_DRUG = {"side_effect", "precautions", "overdose", "interaction"}
 _OF_NOBODY = {"overview", "composition", "indication", "reference"}
 _MEASURED = {"high", "low", "reference"}
-_SPANS = "两天 三天 四五天 一个星期 十来天 半个月 一个月 快两个月 三个月 半年 一年多 三年 好几年".split()
+_SPANS = [
+    "两天",
+    "三天",
+    "四五天",
+    "一个星期",
+    "十来天",
+    "半个月",
+    "一个月",
+    "快两个月",
+    "三个月",
+    "半年",
+    "一年多",
+    "三年",
+    "好几年",
+]
 _SHORT_SPANS = 6  # of `_SPANS`, those one may suffer from something sudden
-_AGES_OF_CHILDREN = "40天 四个月 6个月 8个月 10个月 一岁多 两岁半 3岁 4岁 5岁 7岁 十一岁".split()
+_AGES_OF_CHILDREN = [
+    "40天",
+    "四个月",
+    "6个月",
+    "8个月",
+    "10个月",
+    "一岁多",
+    "两岁半",
+    "3岁",
+    "4岁",
+    "5岁",
+    "7岁",
+    "十一岁",
+]
 _BETWEEN = ("，",) * 8 + (" ", " ", "。", "")
 _MARKS = ("？",) * 8 + ("?", "??")
 _NAMELESS = {"disease": "这个病", "symptom": "这个症状", "drug": "这个药", "test": "这个检查"}
@@ -91,7 +118,7 @@ class _Words:
 def _reversed(table: str) -> dict[str, tuple[str, ...]]:
     """Clinical or right word to what is said or typed for it. Read as a resource: encoders stand beside `query`."""
     found: dict[str, list[str]] = {}
-    for line in resources.files("chimed_rag").joinpath("query", table).read_text("utf-8").splitlines():
+    for line in resources.files("chimed_rag").joinpath("query").joinpath(table).read_text("utf-8").splitlines():
         said, _, meant = line.partition("\t")
         if len(meant) > 1 and " " not in meant and not line.startswith("#"):
             found.setdefault(meant, []).append(said)
@@ -189,7 +216,7 @@ def _filled(aspect: str, kind: str, verb: str, unit: str, got: str, whom: str) -
     return cores
 
 
-def question(title: str, heading: str, rng: random.Random, sentence: str = "") -> str:
+def question(title: str, heading: str, rng: random.Random, sentence: str = "", *, plain: float = PLAIN) -> str:
     """One question, as a patient types it, that the section `heading` of the entry `title` answers.
 
     Args:
@@ -197,6 +224,7 @@ def question(title: str, heading: str, rng: random.Random, sentence: str = "") -
         heading: name of the section; one that no aspect knows is asked for by its name; may be empty.
         rng: decides everything; the same state gives the same question.
         sentence: of the section; what it says of symptoms may be told as a complaint.
+        plain: the share of questions that are a bare core, without age, complaint, fear or politeness.
 
     Returns:
         One line without line breaks, never empty.
@@ -207,7 +235,7 @@ def question(title: str, heading: str, rng: random.Random, sentence: str = "") -
     core = _pick(cores, rng)
     before: Sequence[str] = ()
     after: Sequence[str] = ()
-    if draw() >= PLAIN:
+    if draw() >= plain:
         before, core, after = _dressed(asked.entry, aspect, core, rng, sentence)
     if draw() < STRESS and "到底" not in core:
         core = _STRESSED.sub(_pick(words().stress, rng), core, count=1)

@@ -48,7 +48,7 @@ class PairScorer:
         self,
         texts: Iterable[str],
         *,
-        encoder: str | Path | Encoder = "hashing",
+        encoder: str | Path | Encoder = "ngram",
         dense_weight: float | None = None,
         reranker: Reranker | None = None,
     ) -> None:

@@ -43,11 +43,15 @@ def retrieval_result(
     qrels: str | Path,
     *,
     retriever: str = "hybrid",
-    encoder: str = "hashing",
+    encoder: str = "ngram",
+    adapt: bool = False,
     config: Config | None = None,
     progress: Progress | None = None,
 ) -> RetrievalResult:
     """Builds a temporary index of the corpora and evaluates one of our retrievers on it, with the settings given.
+
+    Args:
+        adapt: let the encoder learn from the corpora before they are indexed; it never sees queries or qrels.
 
     Raises:
         InputError: no retriever has that name; and what `run_file` raises.
@@ -62,7 +66,9 @@ def retrieval_result(
         def open_search(documents: Iterable[Document]) -> Search:
             base = config or Config()
             asked = base.model_copy(update={"retrieval": base.retrieval.model_copy(update={"mode": retriever})})
-            qa = MedQA.build(documents, Path(folder) / "index", encoder=encoder, progress=progress, config=asked)
+            qa = MedQA.build(
+                documents, Path(folder) / "index", encoder=encoder, adapt=adapt, progress=progress, config=asked
+            )
             opened.append(qa)
             return document_search(qa)
 

@@ -204,7 +204,7 @@ def tuning_result(
     qrels: str | Path,
     *,
     config: Config | None = None,
-    encoder: str | Path | Encoder = "hashing",
+    encoder: str | Path | Encoder = "ngram",
     adapt: bool | None = None,
     progress: Progress | None = None,
 ) -> tuple[TuningResult, Config]:

@@ -5,32 +5,36 @@ from __future__ import annotations
 import pytest
 
 from chimed_rag import MedQA
-from chimed_rag.config import Config, Rewriting
+from chimed_rag.config import Config, Retrieval, Rewriting
 from chimed_rag.query.rewriting import asked, rewrite
-from chimed_rag.retrieval.retrievers import CLINICAL_WEIGHT, CORRECTED_WEIGHT, _weighted
+from chimed_rag.retrieval.retrievers import CORRECTED_WEIGHT, LexicalRetriever
 from tests.conftest import TEXTS
+
+
+def weighted(query: str) -> dict[str, float]:
+    return LexicalRetriever(None, Retrieval())._weighted(query)  # type: ignore[arg-type]
 
 
 def test_own_words_weigh_most_and_stay():
     question = "芬必得治頭痛"
-    weights = _weighted(asked(rewrite(question)))
+    weights = weighted(asked(rewrite(question)))
     assert {term: weights[term] for term in ("芬必", "必得", "得治", "治頭", "頭痛")} == dict.fromkeys(
         ("芬必", "必得", "得治", "治頭", "頭痛"), 1
     )
     assert weights["头痛"] == CORRECTED_WEIGHT["traditional"]
-    assert weights["布洛"] == weights["洛芬"] == CLINICAL_WEIGHT
+    assert weights["布洛"] == weights["洛芬"] == Retrieval().clinical_weight
 
 
 def test_a_long_name_weighs_no_more_than_the_short_one_it_stands_for():
     """慢阻肺 has 2 terms, 慢性阻塞性肺疾病 copd 8 of which none is said."""
-    weights = _weighted(asked(rewrite("慢阻肺")))
+    weights = weighted(asked(rewrite("慢阻肺")))
     added = {term: weight for term, weight in weights.items() if term not in ("慢阻", "阻肺")}
     assert len(added) == 8
-    assert sum(added.values()) == pytest.approx(2 * CLINICAL_WEIGHT)
+    assert sum(added.values()) == pytest.approx(2 * Retrieval().clinical_weight)
 
 
 def test_a_correction_weighs_less_than_what_was_typed():
-    weights = _weighted(asked(rewrite("颠痫")))
+    weights = weighted(asked(rewrite("颠痫")))
     assert weights == {"颠痫": 1, "癫痫": CORRECTED_WEIGHT["typos"]}
 
 
