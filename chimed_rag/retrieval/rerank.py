@@ -1,11 +1,11 @@
 """The slot for a reranker, which reads the query with each of the best passages and orders them anew.
 
 Not covered: the models (`cross_encoder`, and whatever the registry names). None ships yet. What was tried, over the 50
-best of the adapted encoder fused with BM25 (nDCG@10, 2,984 patient questions): features of soft matching between the
-n-grams of question and passage (after K-NRM, Xiong et al. 2017) with a small network trained on lists of openly
-licensed replies. With features standardised within each list .311 -> .328, of which all but .004 came from the length of
-the passage; with absolute features .309 -> .298, and .279 where our own consultations were among the lists. Fitted to
-the evaluation questions themselves (4 folds, only to see what such features could reach): .327 without length, .361 with.
+best of the adapted encoder fused with BM25 (nDCG@10, 2,984 patient questions): soft matching between the n-grams of
+question and passage (after K-NRM, Xiong et al. 2017) with a small network trained on lists of openly licensed replies.
+With features standardised within each list .311 -> .328, of which all but .005 came from the length of the passage;
+with absolute features .309 -> .298, and .279 where our own consultations were among the lists. Fitted to the evaluation
+questions themselves (4 folds, only to see what such features could reach): .327 without length, .361 with it.
 """
 
 from __future__ import annotations

@@ -267,7 +267,7 @@ def test_no_consultation_comes_twice() -> None:
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["eval", "pairs"])
 def test_no_consultation_was_taken_from_the_data(shared_data: Path, name: str) -> None:
-    """Of a sample of 500 lines, no run of 13 characters stands in the evaluation sets; fixed phrases meet some pairs."""
+    """In 500 lines no run of 13 characters stands in the evaluation sets; fixed phrases meet some pairs."""
     if not (shared_data / name).is_dir():
         pytest.skip(f"{shared_data / name} is not here")
     lines = random.Random(int(os.environ.get("SAMPLE", "0"))).sample(_lines(), 500)
