@@ -223,7 +223,11 @@ def test_the_shipped_encoder_encodes_a_thousand_passages() -> None:
 
 def test_the_shipped_encoder_knows_lay_words() -> None:
     encoder = NgramEncoder()
-    passages = ["腹泻时应少量多次补液，防止脱水。", "偏头痛发作时宜在安静避光处休息。", "痔疮出血者应多食蔬菜，温水坐浴。"]
+    passages = [
+        "腹泻时应少量多次补液，防止脱水。",
+        "偏头痛发作时宜在安静避光处休息。",
+        "痔疮出血者应多食蔬菜，温水坐浴。",
+    ]
     asked = ["拉肚子怎么办", "脑袋一边疼", "大便带血，屁股疼"]
     scores = encoder.encode_queries(asked) @ encoder.encode_documents(passages).T
     assert scores.argmax(axis=1).tolist() == [0, 1, 2]
