@@ -198,7 +198,7 @@ def test_too_little_is_refused(encoder: NgramEncoder, tasks: dict[str, Pairs], p
 
 
 def test_another_encoder_is_refused() -> None:
-    with pytest.raises(InputError, match="hashing.*cannot be adapted"):
+    with pytest.raises(InputError, match=r"hashing.*cannot be adapted"):
         adapt(HashingEncoder(32), LITERATURE)
 
 
@@ -267,10 +267,13 @@ def test_no_consultation_comes_twice() -> None:
     assert twice == []
 
 
-def _grams(texts: Sequence[str]) -> Any:
-    """The hashes of all 13-grams of the skeletons of texts, one after the other; a few more, where two of them meet."""
-    codes, _ = folded_characters(texts)
-    return grams(codes[codes != 0].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass"), 13)
+def _grams(texts: Sequence[str]) -> tuple[Any, Any]:
+    """The hashes of all 13-grams of the skeletons of texts, and the number of the text of each."""
+    codes, rows = folded_characters(texts)
+    codes, rows = codes[codes != 0], rows[codes != 0]
+    hashes = grams(codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass"), 13)
+    within = rows[: len(hashes)] == rows[len(rows) - len(hashes) :]
+    return hashes[within], rows[: len(hashes)][within]
 
 
 def _texts(path: Path) -> Iterator[str]:
@@ -291,22 +294,19 @@ def test_no_consultation_was_taken_from_the_data(shared_data: Path, name: str) -
     files = [path for path in sorted((shared_data / name).rglob("*")) if path.is_file()]
     if not files:
         pytest.skip(f"{shared_data / name} is not here")
-    owner: dict[int, str] = {}
-    for place, line in _lines():
-        for field in line.split("\t"):
-            owner |= dict.fromkeys(_grams([field]).tolist(), place)
-    ours = np.array(sorted(owner), dtype=np.uint64)
+    everything = [(place, field) for place, line in _lines() for field in line.split("\t")]
+    ours, numbers = _grams([field for _, field in everything])
     assert len(ours) > 100_000
-    places = np.uint64((1 << 24) - 1)
+    low = np.uint64((1 << 24) - 1)
     marked = np.zeros(1 << 24, dtype=bool)  # sorts out nearly all at once
-    marked[ours & places] = True
-    taken, seen = set[str](), 0
+    marked[ours & low] = True
+    found, seen = [ours[:0]], 0
     for path in files:
         texts = _texts(path)
         while batch := list(islice(texts, 5000)):
-            theirs = _grams(batch)
+            theirs, _ = _grams(batch)
             seen += len(theirs)
-            theirs = theirs[marked[theirs & places]]
-            taken |= {owner[gram] for gram in theirs[np.isin(theirs, ours)].tolist()}
+            found.append(theirs[marked[theirs & low]])
+    taken = {everything[number][0] for number in numbers[np.isin(ours, np.concatenate(found))]}
     assert seen > 1_000_000
     assert not taken, f"{len(taken)} of {len(_lines())} lines share a run: {', '.join(sorted(taken))}"

@@ -317,7 +317,7 @@ def test_building_over_a_damaged_one_mends_it(index: Path, encoder: NgramEncoder
 
 
 def test_only_the_ngram_encoder_is_adapted(folder: Path) -> None:
-    with pytest.raises(InputError, match="hashing.*cannot be adapted"):
+    with pytest.raises(InputError, match=r"hashing.*cannot be adapted"):
         MedQA.build(DOCUMENTS, folder / "index", encoder="hashing", adapt=True)
     assert not (folder / "index").exists()
     with MedQA.build(DOCUMENTS, folder / "index", encoder="hashing") as qa:

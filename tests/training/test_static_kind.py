@@ -85,7 +85,7 @@ def test_a_finished_run_is_left_as_it_is(whole: Path, tiny: Path, monkeypatch: p
     said: list[str] = []
     assert trained(whole.parent, say=said.append) == whole
     assert any("holds this model already" in line for line in said)
-    with pytest.raises(InputError, match="other settings .*dimension"):
+    with pytest.raises(InputError, match=r"other settings .*dimension"):
         trained(whole.parent, "dimension=16")
 
 
