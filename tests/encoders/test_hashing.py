@@ -125,7 +125,7 @@ def test_load_by_name() -> None:
 
 
 def test_load_refuses_what_it_cannot_use(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="hashing, sentence, static"):
+    with pytest.raises(UnknownNameError, match="hashing, ngram, sentence, static"):
         load_encoder("hashin")
     with pytest.raises(EncoderError, match="not a folder"):
         load_encoder(tmp_path / "gone")
