@@ -65,6 +65,7 @@ KINDS = Registry(
     "kind of retriever",
     {
         "cross-encoder": "training.cross_encoder:KIND",
+        "late-interaction": "training.late_interaction:KIND",
         "static": "training.static:KIND",
         "transformer": "training.transformer:KIND",
     },

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from chimed_rag.encoders.adapt import (
     mean_reciprocal_rank,
     sentence_pairs,
 )
+from chimed_rag.encoders.characters import folded_characters
 from chimed_rag.encoders.contrastive import Pairs
 from chimed_rag.encoders.hashing import HashingEncoder
 from chimed_rag.encoders.ngram import NgramEncoder
 from chimed_rag.errors import InputError
 from tests.tiny_ngrams import literature, tiny_encoder
-from training.hygiene import Contamination, grams, skeleton
+from training.files import lines
+from training.hygiene import grams
 
 LITERATURE = literature()
 REPLIES = [(f"请问第{n}种药怎么吃", f"第{n}种药一天{n % 4}次，饭后吃。") for n in range(30)]
@@ -245,7 +248,7 @@ def test_consultations_are_well_formed() -> None:
         if len(fields := line.split("\t")) != 4 or any(not f.strip() or f != f.strip() for f in fields)
     ]
     assert wrong == []
-    assert [place for place, line in lines if "\r" in line or (not line.isprintable() and "\t" not in line)] == []
+    assert [place for place, line in lines if not line.replace("\t", "").isprintable()] == []
     pairs = consultations()
     assert len(pairs) == 3 * len(lines)
     assert all(question and reply and question != reply for question, reply in pairs)
@@ -264,17 +267,46 @@ def test_no_consultation_comes_twice() -> None:
     assert twice == []
 
 
+def _grams(texts: Sequence[str]) -> tuple[Any, Any]:
+    """The hashes of all 13-grams of the skeletons of texts, and the number of the text of each."""
+    codes, rows = folded_characters(texts)
+    codes, rows = codes[codes != 0], rows[codes != 0]
+    hashes = grams(codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass"), 13)
+    within = rows[: len(hashes)] == rows[len(rows) - len(hashes) :]
+    return hashes[within], rows[: len(hashes)][within]
+
+
+def _texts(path: Path) -> Iterator[str]:
+    for _, line in lines(path):
+        stack = [json.loads(line)]
+        while stack:
+            value = stack.pop()
+            if isinstance(value, str):
+                yield value
+            elif isinstance(value, dict | list):
+                stack.extend(value.values() if isinstance(value, dict) else value)
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["eval", "pairs"])
 def test_no_consultation_was_taken_from_the_data(shared_data: Path, name: str) -> None:
-    """In 500 lines no run of 13 characters stands in the evaluation sets; fixed phrases meet some pairs."""
-    if not (shared_data / name).is_dir():
+    """No run of 13 characters of any line stands in the evaluation sets or in the pairs."""
+    files = [path for path in sorted((shared_data / name).rglob("*")) if path.is_file()]
+    if not files:
         pytest.skip(f"{shared_data / name} is not here")
-    lines = random.Random(int(os.environ.get("SAMPLE", "0"))).sample(_lines(), 500)
-    bones = {place: [skeleton(field) for field in line.split("\t")] for place, line in lines}
-    ours = {int(gram) for fields in bones.values() for field in fields for gram in grams(field, 13)}
-    assert len(ours) > 10_000
-    traces = Contamination(shared_data / name)
-    assert len(traces) > 10_000
-    taken = [place for place, fields in bones.items() if any(traces.share(f) > 0 for f in fields if len(f) >= 13)]
-    assert len(taken) <= {"eval": 0, "pairs": 15}[name], taken
+    everything = [(place, field) for place, line in _lines() for field in line.split("\t")]
+    ours, numbers = _grams([field for _, field in everything])
+    assert len(ours) > 100_000
+    low = np.uint64((1 << 24) - 1)
+    marked = np.zeros(1 << 24, dtype=bool)  # sorts out nearly all at once
+    marked[ours & low] = True
+    found, seen = [ours[:0]], 0
+    for path in files:
+        texts = _texts(path)
+        while batch := list(islice(texts, 5000)):
+            theirs, _ = _grams(batch)
+            seen += len(theirs)
+            found.append(theirs[marked[theirs & low]])
+    taken = {everything[number][0] for number in numbers[np.isin(ours, np.concatenate(found))]}
+    assert seen > 1_000_000
+    assert not taken, f"{len(taken)} of {len(_lines())} lines share a run: {', '.join(sorted(taken))}"
