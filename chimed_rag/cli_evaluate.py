@@ -55,7 +55,7 @@ def retrieval(
 
     settings = Config.from_yaml(config) if config is not None else Config()
     if tune:
-        _tune(queries, corpus, qrels, encoder, settings, config_out, as_json)
+        _tune(queries, corpus, qrels, encoder, adapt, settings, config_out, as_json)
         return
     if config_out is not None:
         raise InputError("--config-out writes what --tune chooses; add --tune")
@@ -67,7 +67,14 @@ def retrieval(
 
 
 def _tune(
-    queries: Path, corpus: list[Path], qrels: Path, encoder: str, settings: Config, out: Path | None, as_json: bool
+    queries: Path,
+    corpus: list[Path],
+    qrels: Path,
+    encoder: str,
+    adapt: bool,
+    settings: Config,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     from rich.console import Console
 
@@ -75,7 +82,9 @@ def _tune(
     from chimed_rag.evaluation.tuning import tuning_result
 
     with progress("indexing", "done") as report:
-        result, chosen = tuning_result(queries, corpus, qrels, config=settings, encoder=encoder, progress=report)
+        result, chosen = tuning_result(
+            queries, corpus, qrels, config=settings, encoder=encoder, adapt=adapt, progress=report
+        )
     if out is not None:
         chosen.to_yaml(out)
     if as_json:

@@ -6,11 +6,12 @@ This is where laziness lives: rooms that need numpy, faiss or torch are imported
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from chimed_rag.errors import UnknownNameError
+from chimed_rag.errors import InputError, UnknownNameError
 
 
 class Registry:
@@ -46,6 +47,19 @@ class Registry:
             raise UnknownNameError(f"no {self.kind} is called {name!r}; there are: {', '.join(self.names())}")
         module, _, attribute = self._entries[name].partition(":")
         return getattr(import_module(module), attribute)
+
+    def make(self, name: str, settings: Mapping[str, Any]) -> Any:
+        """What the object behind a name makes of keyword arguments.
+
+        Raises:
+            UnknownNameError: as `get`. InputError: it does not take these arguments; the message says which it takes.
+        """
+        made = self.get(name)
+        try:
+            inspect.signature(made).bind(**settings)
+        except TypeError as error:
+            raise InputError(f"{self.kind} {name!r}: {error}; it takes {inspect.signature(made)}") from None
+        return made(**settings)
 
 
 encoders = Registry(

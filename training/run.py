@@ -1,7 +1,7 @@
 """One training run: its folder, its phases, and how it goes on after it was killed.
 
     output_dir/           the model, card.json, README.md
-    output_dir/work/      while the run lasts: run.json (settings, data hashes) and a folder a phase (checkpoint-N while
+    work/ (in output_dir) while the run lasts: run.json (settings, data hashes) and a folder a phase (checkpoint-N while
                           it is trained, then model/ and curve.json, sealed)
 
 A run that is started again with the same settings and data goes on where it was; with others it is refused, as the

@@ -6,7 +6,6 @@ Not covered: how texts become vectors (one module per kind) and the search itsel
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -211,12 +210,7 @@ def _kind_of(folder: Path) -> str:
 
 
 def _make(kind: str, settings: dict[str, Any]) -> Encoder:
-    encoder_class = encoders.get(kind)
-    try:
-        inspect.signature(encoder_class).bind(**settings)
-    except TypeError as error:
-        raise InputError(f"encoder {kind!r}: {error}; it takes {inspect.signature(encoder_class)}") from None
-    return cast("Encoder", encoder_class(**settings))
+    return cast("Encoder", encoders.make(kind, settings))
 
 
 def _side(spec: EncoderSpec) -> str:

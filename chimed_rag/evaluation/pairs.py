@@ -59,7 +59,10 @@ class PairScorer:
             raise InputError("there is no text to score")
         self._folder = TemporaryDirectory(prefix="chimed-pairs-")
         path = Path(self._folder.name) / "index"
-        built = MedQA.build([Document(id=key, text=text) for text, key in self._ids.items()], path, encoder=encoder)
+        documents = [Document(id=key, text=text) for text, key in self._ids.items()]
+        built = MedQA.build(
+            documents, path, encoder=encoder, adapt=False
+        )  # the encoder as it is, not as it could learn
         built.close()
         self.weight = built.encoder.fusion_weight if dense_weight is None else dense_weight
         self._systems = {

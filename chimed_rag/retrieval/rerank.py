@@ -10,7 +10,6 @@ questions themselves (4 folds, only to see what such features could reach): .327
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -64,12 +63,7 @@ def load_reranker(name_or_path: str | Path | Reranker, **settings: Any) -> Reran
                 f"{', '.join(rerankers.names())}, any cross-encoder's folder, and hub models as owner/name"
             )
         raise EncoderError(f"{name} is not a folder; give the folder of a reranker, or a hub model as owner/name")
-    made = rerankers.get(kind)
-    try:
-        inspect.signature(made).bind(**given)
-    except TypeError as error:
-        raise InputError(f"reranker {kind!r}: {error}; it takes {inspect.signature(made)}") from None
-    return cast("Reranker", made(**given))
+    return cast("Reranker", rerankers.make(kind, given))
 
 
 def passage_text(stored: StoredChunk) -> str:

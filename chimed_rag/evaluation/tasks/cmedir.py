@@ -66,7 +66,7 @@ def cmedir_result(
     data: str | Path,
     *,
     system: str = "hybrid",
-    encoder: str | Path | Encoder = "hashing",
+    encoder: str | Path | Encoder = "ngram",
     reranker: Reranker | None = None,
     dense_weight: float | None = None,
     limit: int | None = None,

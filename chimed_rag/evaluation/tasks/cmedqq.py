@@ -57,7 +57,7 @@ def cmedqq_result(
     data: str | Path,
     *,
     system: str = "hybrid",
-    encoder: str | Path | Encoder = "hashing",
+    encoder: str | Path | Encoder = "ngram",
     dense_weight: float | None = None,
     limit: int | None = None,
     progress: Callable[[str, int], None] | None = None,
