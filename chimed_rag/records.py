@@ -205,7 +205,7 @@ class Notice(Record):
 class Abstention(Record):
     """Why no answer is given; a normal outcome, not an exception."""
 
-    reason: Literal["no_evidence", "weak_evidence", "out_of_scope"]
+    reason: Literal["no_evidence", "weak_evidence", "conflicting_evidence", "out_of_scope", "emergency"]
     text: str
 
 

@@ -28,7 +28,9 @@ _OTHER_NOTICE = ("提示", "grey")
 _REASONS = {
     "no_evidence": "没有相关文献",
     "weak_evidence": "证据不足",
+    "conflicting_evidence": "文献相互矛盾",
     "out_of_scope": "超出范围",
+    "emergency": "急症，请先就医",
 }
 _FLAGS = {"unsupported": "已标记：文献不支持", "not_checked": "未核对"}
 _EMPTY = "没有生成回答。"
