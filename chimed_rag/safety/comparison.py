@@ -1,0 +1,113 @@
+"""Compares a sentence with its window in the five ways that `COMPARED` names; each gives an outcome and says why.
+
+What is covered: putting the modules of the single steps together, and numbers here. What is not covered: finding the window
+(`alignment`) and deciding over several citations (`citations`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from chimed_rag.safety.alignment import Window
+from chimed_rag.safety.marks import SWAPPED
+from chimed_rag.safety.measures import Measure, agree, comparable
+from chimed_rag.safety.naming import NAME_KINDS, naming
+from chimed_rag.safety.polarity import CONTRASTS, denials, ladder_marks, negation, strength
+from chimed_rag.safety.marks import find_marks
+from chimed_rag.safety.population import POPULATIONS, population
+from chimed_rag.safety.reading import Context, Reading, likeness
+
+COMPARED = ("numbers_agree", "negation_agrees", "strength_agrees", "population_agrees", "names_agree")
+
+Outcome = Literal["passed", "failed", "not_applicable"]
+Outcomes = dict[str, tuple[Outcome, str]]
+Found = tuple[Measure, Context, Reading, int]
+
+
+def compare(
+    sentence: Reading,
+    window: Window,
+    context: Sequence[Reading],
+    used: Sequence[tuple[Reading, int, int]],
+    *,
+    is_literal: bool,
+) -> Outcomes:
+    """Outcome and detail (in Chinese) of each comparison; a literal quote agrees in all that it has."""
+    if is_literal:
+        present = (
+            sentence.measures,
+            denials(sentence),
+            ladder_marks(sentence) or find_marks(sentence, CONTRASTS),
+            find_marks(sentence, POPULATIONS),
+            any(token.kind in NAME_KINDS for token in sentence.tokens),
+        )
+        return {
+            name: ("passed" if there else "not_applicable", "") for name, there in zip(COMPARED, present, strict=True)
+        }
+    sources = window.readings
+    results = (
+        numbers(sentence, sources, context),
+        negation(sentence, sources, context),
+        strength(sentence, sources, context, used),
+        population(sentence, sources, context, used),
+        naming(sentence, window, context),
+    )
+    return {
+        name: ("failed" if fault else "passed" if applies else "not_applicable", fault)
+        for name, (applies, fault) in zip(COMPARED, results, strict=True)
+    }
+
+
+def numbers(sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading]) -> tuple[bool, str]:
+    """(whether the sentence has numbers, what is wrong): each must stand in the window, of the same thing."""
+    if not sentence.measures:
+        return False, ""
+    source = [found for reading in sources for found in _placed(reading)]
+    headed = [measure for reading in context for measure, _, _ in reading.measures]
+    names = "".join(reading.norm for reading in context)
+    for said, surroundings, _, place in _placed(sentence):
+        before = sentence.norm[max(0, place - 30) : place] + names
+        same = [one for one in source if agree(said, one[0], before)]
+        alike = [one for one in source if comparable(said, one[0])]
+        score, other = _nearest(surroundings, [one for one in alike if one not in same] or ([] if same else source))
+        if same:
+            mine, _ = _nearest(surroundings, same)
+            if other is not None and score > mine + SWAPPED and not _also_said(other, sentence, before, said):
+                return True, f"“{_told(sentence, said, place)}”不同于原文的“{other[0].text}”"
+        elif not any(agree(said, measure, before) for measure in headed) and not _is_idle(said):
+            if other is None:
+                return True, f"原文没有“{said.text}”"
+            return True, f"“{said.text}”不同于原文的“{other[0].text}”"
+    return True, ""
+
+
+def _placed(reading: Reading) -> list[Found]:
+    cached: list[Found] | None = reading.__dict__.get("placed")
+    if cached is None:
+        cached = []
+        for measure, start, end in reading.measures:
+            stops = frozenset(at for other, at, _ in reading.measures if comparable(measure, other))
+            cached.append((measure, reading.context(start, end, stops), reading, start))
+        reading.__dict__["placed"] = cached
+    return cached
+
+
+def _nearest(surroundings: Context, found: Sequence[Found]) -> tuple[float, Found | None]:
+    scored = [(likeness(surroundings, one[1]), -place, one) for place, one in enumerate(found)]
+    score, _, best = max(scored, key=lambda one: one[:2], default=(0.0, 0, None))
+    return score, best
+
+
+def _also_said(other: Found, sentence: Reading, before: str, said: Measure) -> bool:
+    return False
+
+
+def _is_idle(measure: Measure) -> bool:
+    """一次 and 一种 as words, not as counts."""
+    return measure.low == measure.high == 1 and measure.text[:1] in "一1" and measure.unit in ("次", "种", "个", "度")
+
+
+def _told(reading: Reading, measure: Measure, place: int) -> str:
+    begin = max(reading.clause_at(place)[0], place - 6)
+    return reading.raw_text(begin, place) + measure.text if begin < place else measure.text

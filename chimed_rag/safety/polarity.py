@@ -1,0 +1,241 @@
+"""Negation and strength: a sentence must deny, forbid, allow and prefer what its passage does, and nothing else.
+
+What is covered: 不, 无, 未 and their kin, each with what it denies (不良反应 and 非甾体 deny nothing, 不得不 is 必须); the ladder 禁用,
+不应, 不建议, 慎用, 不必, 可, 宜, 建议, 应, 必须; the classes of `contrasts.tsv` (升高/降低, 首选/次选, 阳性/阴性, 急性/慢性, 左/右 ...), exchanged
+ones too. What is not covered: irony, questions, a negation whose scope crosses a comma, contrasts outside the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chimed_rag.safety.marks import Mark, find_marks, rival, strict_classes
+from chimed_rag.safety.reading import Reading, Token, likeness
+
+CONTRASTS = "contrasts.tsv"
+LADDER: dict[str, frozenset[int]] = {
+    "禁用": frozenset((-3,)), "禁忌证": frozenset((-3,)), "不应": frozenset((-3, -2)), "不建议": frozenset((-2,)),
+    "慎用": frozenset((-1,)), "不必": frozenset((0,)), "可": frozenset((1,)), "宜": frozenset((2,)),
+    "建议": frozenset((2, 3)), "应": frozenset((3,)), "要": frozenset((3, 4)), "必须": frozenset((4,)),
+}  # fmt: skip
+"""How strongly a word binds, from forbidding to demanding; words that share a step agree."""
+
+Fault = str
+"""What is wrong, in Chinese; "" if nothing is."""
+
+
+def ladder_marks(reading: Reading) -> list[Mark]:
+    """The words of the ladder in a text."""
+    return _token_marks(reading, "ladder", LADDER.keys())
+
+
+def denials(reading: Reading) -> list[Mark]:
+    """不, 没有 and their kin in a text; `values` holds what is denied, as up to five characters of matter."""
+    return _token_marks(reading, "denial", ("不", "没有"))
+
+
+def _token_marks(reading: Reading, kind: str, words: Sequence[str] | frozenset[str] | object) -> list[Mark]:
+    cached: list[Mark] | None = reading.__dict__.get("marks " + kind)
+    if cached is None:
+        tokens = [token for token in reading.tokens if token.canonical in words]  # type: ignore[operator]
+        stops = frozenset(place for token in tokens for place in range(token.start, token.end))
+        cached = [
+            Mark(kind, _values(reading, kind, token), token.start, token.end, reading,
+                 reading.context(token.start, token.end, stops))
+            for token in tokens
+        ]  # fmt: skip
+        reading.__dict__["marks " + kind] = cached
+    return cached
+
+
+def _values(reading: Reading, kind: str, token: Token) -> frozenset[str]:
+    if kind == "ladder":
+        return frozenset(map(str, LADDER[token.canonical]))
+    return frozenset((_head(reading, token.end),))
+
+
+def _head(reading: Reading, place: int, most: int = 5) -> str:
+    """The next characters of matter in the clause."""
+    clause_end = reading.clause_at(place - 1)[1]
+    following = [at for at in reading.matter if place <= at < clause_end][:most]
+    return "".join(reading.norm[at] for at in following)
+
+
+def _meets(one: Mark, other: Mark) -> bool:
+    return bool(one.values & other.values)
+
+
+def _level(mark: Mark) -> int:
+    return max(map(int, mark.values))
+
+
+# --- negation --------------------------------------------------------------------------------------------------
+
+
+def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading]) -> tuple[bool, Fault]:
+    """(whether anything is denied on either side, what is wrong)."""
+    said = denials(sentence)
+    source = [mark for reading in sources for mark in denials(reading)]
+    if not said and not source:
+        return False, ""
+    forbidden = [mark for reading in (*sources, *context) for mark in ladder_marks(reading) if _level(mark) <= 0]
+    paired: set[int] = set()
+    for mark in said:
+        found = _denied_alike(mark, source)
+        if found is not None:
+            paired.add(id(found))
+        elif not any(
+            likeness(mark.context, other.context) > 0.35 or _head_of(mark)[:2] in _after(other) for other in forbidden
+        ):
+            return True, f"原文没有否定：“{_shown(mark)}”"
+    for mark in source:
+        if id(mark) not in paired and (affirmed := _affirmed(mark, sentence, sources)):
+            return True, f"“{affirmed}”不同于原文的“{_shown(mark)}”"
+    return True, ""
+
+
+def _head_of(mark: Mark) -> str:
+    return next(iter(mark.values))
+
+
+def _after(mark: Mark) -> str:
+    return _head(mark.reading, mark.end, 6)
+
+
+def _denied_alike(mark: Mark, source: Sequence[Mark]) -> Mark | None:
+    """A denial in the literature of the same thing, or in like surroundings."""
+    head = _head_of(mark)
+    scored = []
+    for other in source:
+        theirs = _head_of(other)
+        same = bool(head[:1]) and head[:1] == theirs[:1] or _share_pair(head, theirs)
+        score = likeness(mark.context, other.context) + (1.0 if same else 0.0)
+        scored.append((score, other))
+    if not scored:
+        return None
+    score, found = max(scored, key=lambda one: one[0])
+    return found if score >= 0.45 else None
+
+
+def _share_pair(one: str, other: str) -> bool:
+    return any(one[place : place + 2] in other for place in range(len(one) - 1))
+
+
+def _affirmed(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
+    """What the sentence says of the thing that the literature denies, where it says so without a denial."""
+    head = _head_of(mark)[:2]
+    if not head:
+        return ""
+    for place in sentence.matter:
+        if not _stands(sentence, place, head) or _is_denied(sentence, place):
+            continue
+        here = sentence.context(place, place + 1)
+        there = mark.reading.context(mark.end, mark.end + 1)
+        affirmed = max(
+            (
+                likeness(here, reading.context(at, at + 1))
+                for reading in sources
+                for at in reading.matter
+                if _stands(reading, at, head) and not _is_denied(reading, at)
+            ),
+            default=0.0,
+        )
+        if likeness(here, there) > max(0.25, affirmed):
+            low, high = max(0, place - 4), min(len(sentence.norm), place + len(head) + 2)
+            return sentence.raw_text(low, high)
+    return ""
+
+
+def _stands(reading: Reading, place: int, head: str) -> bool:
+    return reading.norm.startswith(head, place)
+
+
+def _is_denied(reading: Reading, place: int) -> bool:
+    """Whether a denial or a forbidding word stands before a place in its clause."""
+    begin, _ = reading.clause_at(place)
+    marks = (*denials(reading), *(mark for mark in ladder_marks(reading) if _level(mark) <= 0))
+    return any(begin <= mark.start and mark.end <= place for mark in marks)
+
+
+def _shown(mark: Mark) -> str:
+    end = min(mark.end + 4, mark.reading.clause_at(mark.start)[1])
+    return mark.reading.raw_text(mark.start, end)
+
+
+# --- strength --------------------------------------------------------------------------------------------------
+
+
+def strength(
+    sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading], used: Sequence[tuple[Reading, int, int]]
+) -> tuple[bool, Fault]:
+    """(whether there is anything to compare, what is wrong).
+
+    Args:
+        sentence: what is said.
+        sources: the window of the literature.
+        context: title and headings.
+        used: the clauses of the window, as (reading, begin, end), that the sentence repeats.
+    """
+    ladder, classes = ladder_marks(sentence), find_marks(sentence, CONTRASTS)
+    their_ladder = [mark for reading in sources for mark in ladder_marks(reading)]
+    fault = _climbed(ladder, their_ladder, sources, context) or _left_out(sentence, their_ladder, used)
+    return bool(ladder or classes or their_ladder), fault or _contrasted(classes, sources, context)
+
+
+def _climbed(
+    said: Sequence[Mark], source: Sequence[Mark], sources: Sequence[Reading], context: Sequence[Reading]
+) -> Fault:
+    """A word of the ladder that stands on another step in the literature."""
+    headed = [mark for reading in context for mark in ladder_marks(reading)]
+    for mark in said:
+        agreed, other = rival(mark, source, _meets, least=0.3)
+        if other is not None:
+            if (
+                _level(mark) == 1
+                and _level(other) > 1
+                and not agreed
+                and mark.context.left.isdisjoint(other.context.left)
+            ):
+                continue  # 可引起 is no permission
+            if not (any(_meets(mark, one) for one in headed) and not agreed):
+                return f"“{mark.text}”不同于原文的“{other.text}”"
+        elif not agreed and _level(mark) <= -1 and not any(_meets(mark, one) for one in headed):
+            denied = any(likeness(mark.context, one.context) > 0.3 for reading in sources for one in denials(reading))
+            if not denied:
+                return f"原文没有“{mark.text}”"
+        elif not agreed and _level(mark) == 4 and "3" not in mark.values:
+            return f"原文没有“{mark.text}”"
+    return ""
+
+
+def _left_out(sentence: Reading, source: Sequence[Mark], used: Sequence[tuple[Reading, int, int]]) -> Fault:
+    """A forbidding word that the sentence lost on the way, though it repeats the clause."""
+    kept = {value for mark in ladder_marks(sentence) if _level(mark) < 0 for value in mark.values}
+    for mark in source:
+        repeated = any(mark.reading is reading and begin <= mark.start < end for reading, begin, end in used)
+        if _level(mark) < 0 and repeated and not mark.values & kept and not denials(sentence):
+            return f"丢了原文的“{mark.text}”"
+    return ""
+
+
+def _contrasted(said: Sequence[Mark], sources: Sequence[Reading], context: Sequence[Reading]) -> Fault:
+    source = [mark for reading in sources for mark in find_marks(reading, CONTRASTS)]
+    headed = [mark for reading in context for mark in find_marks(reading, CONTRASTS)]
+    values = {(mark.kind, value) for mark in said for value in mark.values}
+    for mark in said:
+        same = [one for one in source if one.kind == mark.kind]
+        agreed, other = rival(mark, same, _meets, least=0.3)
+        if other is not None:
+            in_heading = not agreed and any(one.kind == mark.kind and _meets(mark, one) for one in headed)
+            kept_too = not agreed and any((other.kind, value) in values for value in other.values)
+            if not in_heading and not kept_too:
+                return f"“{_told(mark)}”不同于原文的“{_told(other)}”"
+        elif not agreed and not same and mark.kind in strict_classes(CONTRASTS):
+            if not any(one.kind == mark.kind and _meets(mark, one) for one in headed):
+                return f"原文没有“{mark.text}”"
+    return ""
+
+
+def _told(mark: Mark) -> str:
+    begin = max(mark.reading.clause_at(mark.start)[0], mark.start - 4)
+    return mark.reading.raw_text(begin, mark.end) if mark.end - mark.start < 3 else mark.text

@@ -1,0 +1,275 @@
+"""A text as the proof compares it: paraphrases and names made one, measures masked, cut into clauses.
+
+What is covered: `paraphrases.tsv` beside this module, the names of `entities.lexicon`, patients' words of
+`query/lay_terms.tsv`. What is not covered: grammar; a word is replaced wherever it stands, in both texts alike.
+Nothing here decides anything. Time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache, cached_property
+from importlib import resources
+from typing import NamedTuple
+from zlib import crc32
+
+from chimed_rag.entities.lexicon import names
+from chimed_rag.query.tables import rows
+from chimed_rag.safety.measures import Measure, measures
+from chimed_rag.text import fold
+
+_CLAUSE_ENDS = frozenset("，。；！？：,;!?:\n")
+_HARD_ENDS = frozenset("。；！？;!?\n")
+_DROPPED = re.compile(r"[\s*_`#>|]+")
+_LAY_WORD = re.compile("[\u4e00-\u9fff]{2,6}")
+_MASK, _MASKS = 0xE000, 6000
+
+
+class Token(NamedTuple):
+    """A word that the tables know: `norm[start:end] == canonical`, said as `raw[begin:stop]`; `kind` is "light" for
+    words without matter, the kind of a name (drug, disease, ...), or ""."""
+
+    canonical: str
+    kind: str
+    start: int
+    end: int
+
+
+class Context(NamedTuple):
+    """What stands around a place: the characters of matter left and right of it, and of its whole clause."""
+
+    left: frozenset[str]
+    right: frozenset[str]
+    clause: frozenset[str]
+
+
+class Reading:
+    """One text, read. Offsets are of `norm` unless said otherwise; `raw_text` leads back."""
+
+    def __init__(self, raw: str) -> None:
+        self.raw = raw
+        self.measures: list[tuple[Measure, int, int]] = []
+        masked, starts, ends = self._mask(fold(raw))
+        self.tokens: list[Token] = []
+        self.norm, self._starts, self._ends = self._replace(masked, starts, ends)
+        places = {raw_start: place for place, raw_start in enumerate(self._starts)}
+        self.measures = [
+            (measure, places[measure.start], places[measure.start] + 1)
+            for measure, _, _ in self.measures
+            if measure.start in places
+        ]
+
+    def _mask(self, folded: str) -> tuple[str, list[int], list[int]]:
+        """The folded text without blanks and markup, each measure one private character that tells its value."""
+        found = measures(self.raw)
+        self.measures = [(measure, 0, 0) for measure in found]
+        pieces: list[str] = []
+        starts: list[int] = []
+        ends: list[int] = []
+        place = 0
+        for measure in [*found, None]:
+            stop = measure.start if measure else len(folded)
+            while place < stop:
+                gap = _DROPPED.search(folded, place, stop)
+                upto = gap.start() if gap else stop
+                pieces.append(folded[place:upto])
+                starts.extend(range(place, upto))
+                ends.extend(range(place + 1, upto + 1))
+                place = gap.end() if gap else stop
+            if measure:
+                pieces.append(chr(_MASK + crc32(measure.key.encode()) % _MASKS))
+                starts.append(measure.start)
+                ends.append(measure.end)
+                place = measure.end
+        return "".join(pieces), starts, ends
+
+    def _replace(self, text: str, starts: list[int], ends: list[int]) -> tuple[str, list[int], list[int]]:
+        """Every known word replaced by its canonical form, which becomes a token."""
+        find, meanings = _dictionary()
+        pieces: list[str] = []
+        new_starts: list[int] = []
+        new_ends: list[int] = []
+        place = length = 0
+        for index, begin, stop in find(text):
+            if _splits_word(text, begin) or _splits_word(text, stop):
+                continue
+            canonical, kind = meanings[index]
+            pieces += (text[place:begin], canonical)
+            length += begin - place
+            new_starts += starts[place:begin]
+            new_ends += ends[place:begin]
+            if canonical != "":
+                self.tokens.append(Token(canonical, kind, length, length + len(canonical)))
+                if stop - begin == len(canonical):
+                    new_starts += starts[begin:stop]
+                    new_ends += ends[begin:stop]
+                else:
+                    new_starts += [starts[begin]] * len(canonical)
+                    new_ends += [ends[stop - 1]] * len(canonical)
+                length += len(canonical)
+            place = stop
+        pieces.append(text[place:])
+        return "".join(pieces), new_starts + starts[place:], new_ends + ends[place:]
+
+    def raw_text(self, start: int, end: int) -> str:
+        """What the text says at `norm[start:end]`, in its own words."""
+        return self.raw[self._starts[start] : self._ends[end - 1]] if start < end else ""
+
+    @cached_property
+    def clauses(self) -> list[tuple[int, int]]:
+        """Half-open spans between commas, colons and stops; none is empty."""
+        found, begin = [], 0
+        for place, char in enumerate(self.norm):
+            if char in _CLAUSE_ENDS:
+                if begin < place:
+                    found.append((begin, place))
+                begin = place + 1
+        if begin < len(self.norm):
+            found.append((begin, len(self.norm)))
+        return found
+
+    @cached_property
+    def matter(self) -> list[int]:
+        """The places of characters that carry matter: letters outside of measures and of words without matter."""
+        light = bytearray(len(self.norm))
+        for token in self.tokens:
+            if token.kind == "light":
+                light[token.start : token.end] = b"\1" * (token.end - token.start)
+        return [
+            place
+            for place, char in enumerate(self.norm)
+            if not light[place] and char.isalnum() and not _MASK <= ord(char) < _MASK + _MASKS
+        ]
+
+    @cached_property
+    def pairs(self) -> dict[int, tuple[str, ...]]:
+        """For each place of `matter`, the pairs of neighbouring characters it is in, within its clause."""
+        clause = self.clause_numbers
+        found: dict[int, tuple[str, ...]] = {place: () for place in self.matter}
+        for one, other in zip(self.matter, self.matter[1:], strict=False):
+            if clause[one] == clause[other]:
+                pair = self.norm[one] + self.norm[other]
+                found[one] += (pair,)
+                found[other] += (pair,)
+        return found
+
+    @cached_property
+    def pair_set(self) -> frozenset[str]:
+        """All pairs of `pairs`."""
+        return frozenset(pair for pairs in self.pairs.values() for pair in pairs)
+
+    @cached_property
+    def char_set(self) -> frozenset[str]:
+        """All characters of matter."""
+        return frozenset(self.norm[place] for place in self.matter)
+
+    @cached_property
+    def clause_numbers(self) -> list[int]:
+        """For each place of `norm` the number of its clause (places of punctuation have that of the one before)."""
+        numbers = [0] * len(self.norm)
+        for number, (begin, _) in enumerate(self.clauses):
+            following = self.clauses[number + 1][0] if number + 1 < len(self.clauses) else len(self.norm)
+            numbers[begin:following] = [number] * (following - begin)
+        return numbers
+
+    def clause_at(self, place: int) -> tuple[int, int]:
+        """The clause in which a place lies."""
+        return self.clauses[self.clause_numbers[place]] if self.clauses else (0, len(self.norm))
+
+    def context(self, start: int, end: int, stops: frozenset[int] = frozenset()) -> Context:
+        """What stands around `norm[start:end]`; neither side goes beyond a place in `stops` (marks of the same class)
+        or a full stop, and the right side not beyond the clause."""
+        left, place = [], start - 1
+        bare = _light_places(self)
+        while place >= 0 and len(left) < 8 and start - place < 40:
+            char = self.norm[place]
+            if char in _HARD_ENDS or place in stops:
+                break
+            if char.isalnum() and place not in bare or ord(char) >= _MASK and ord(char) < _MASK + _MASKS:
+                left.append(char)
+            place -= 1
+        right, place = [], end
+        while place < len(self.norm) and len(right) < 6 and place - end < 30:
+            char = self.norm[place]
+            if char in _CLAUSE_ENDS or place in stops:
+                break
+            if char.isalnum() and place not in bare or ord(char) >= _MASK and ord(char) < _MASK + _MASKS:
+                right.append(char)
+            place += 1
+        low, high = self.clause_at(start)
+        low, high = max(low, start - 40), min(high, end + 40)
+        around = frozenset(
+            self.norm[at]
+            for at in range(low, high)
+            if not start <= at < end and self.norm[at].isalnum() and at not in bare
+        )
+        return Context(frozenset(left), frozenset(right), around)
+
+
+def _light_places(reading: Reading) -> frozenset[int]:
+    found: frozenset[int] | None = reading.__dict__.get("_light")
+    if found is None:
+        found = frozenset(
+            place for token in reading.tokens if token.kind == "light" for place in range(token.start, token.end)
+        )
+        reading.__dict__["_light"] = found
+    return found
+
+
+def likeness(one: Context, other: Context) -> float:
+    """How alike two surroundings are, 0 to 1: Dice's coefficient left (half), right (a fifth), in the clause (the rest)."""
+    return (
+        0.5 * _dice(one.left, other.left) + 0.2 * _dice(one.right, other.right) + 0.3 * _dice(one.clause, other.clause)
+    )
+
+
+def _dice(one: frozenset[str], other: frozenset[str]) -> float:
+    if not one and not other:
+        return 1.0
+    return 2 * len(one & other) / (len(one) + len(other))
+
+
+def _splits_word(text: str, place: int) -> bool:
+    return (
+        0 < place < len(text)
+        and text[place - 1].isascii()
+        and text[place].isascii()
+        and text[place - 1].isalnum()
+        and text[place].isalnum()
+    )
+
+
+Find = Callable[[str], list[tuple[int, int, int]]]
+
+POLAR = frozenset(
+    "禁用 不应 慎用 不建议 不必 可 宜 建议 应 要 必须 没有 不 可能 一定 避免 禁忌证 首选 次选 备选 所有 多数 少数 部分 常见 少见 罕见".split()
+)
+"""Words of polarity and strength: they are compared by themselves, and count as words without matter elsewhere."""
+
+
+@cache
+def _dictionary() -> tuple[Find, list[tuple[str, str]]]:
+    """An automaton over all known words, longest first, and for each its canonical form and kind."""
+    from ahocorasick_rs import AhoCorasick, MatchKind
+
+    words: dict[str, tuple[str, str]] = {}
+    source = resources.files("chimed_rag.safety").joinpath("paraphrases.tsv").read_text("utf-8")
+    for line in source.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        first, others = fold(line).split("\t")
+        if first == "=":
+            words.update({word: (word, "") for word in others.split()})
+            continue
+        canonical = first.lstrip("*") if first != "-" else ""
+        light = "light" if first[0] in "*-" or canonical in POLAR else ""
+        for word in (*others.split(), *([canonical] if canonical else ())):
+            words.setdefault(word, (canonical or word, light))
+    for name, meant in names().items():
+        words.setdefault(name, (meant.canonical, meant.kind)) if name not in words else None
+    for said, meant_by in rows("lay_terms.tsv"):
+        if _LAY_WORD.fullmatch(said) and _LAY_WORD.fullmatch(meant_by):
+            words.setdefault(said, words.get(meant_by, (meant_by, "")))
+    automaton = AhoCorasick(list(words), matchkind=MatchKind.LeftmostLongest)
+    return automaton.find_matches_as_indexes, list(words.values())
