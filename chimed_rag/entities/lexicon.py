@@ -26,7 +26,8 @@ class Name(NamedTuple):
 
 
 _CLASS = re.compile("[类药]$|阻滞剂|拮抗剂|抑制剂|激动剂|ccb$")
-_ODD = re.compile("怎么|什么|了|吗|，|、| ")
+_ODD = re.compile("怎么|什么|了|吗|吃|喝|打|看|能|服|药$|没|不|，|、| ")
+_SEVERAL = re.compile("[与和及、，]|^口服|[类药]$")
 _KINDS = {"drug": "drug", "disease": "disease", "emergency": "disease", "test": "test", "tcm": "herb"}
 _ENDINGS = (
     "西林|沙坦|洛尔|地平|普利|他汀|拉唑|替丁|沙星|霉素|环素|洛韦|夫定|昔布|昔康|双胍|噻嗪|唑仑|西泮|他定|司琼|单抗|替尼|肝素|胰岛素|康唑|芬净"
@@ -53,6 +54,8 @@ def names() -> Mapping[str, Name]:
         for name in (first, *others.split()):
             found.setdefault(name, kept)
     for title, aliases, kind in starter_names():
+        if _SEVERAL.search(title):  # 维生素D与钙剂 are two things, their aliases are not one
+            continue
         kept = found.setdefault(title, Name(title, kind)) if _usable(title) else Name(title, kind)
         for alias in filter(_usable, aliases):
             is_same = kind == "drug" and not _CLASS.search(alias)

@@ -8,7 +8,7 @@ than `MOST_UNITS` sentences.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from chimed_rag.records import Evidence
@@ -42,6 +42,8 @@ class Window:
     units: tuple[Unit, ...]
     covered: float
     novel: tuple[tuple[int, int], ...] = ()
+    others: tuple[Reading, ...] = ()
+    """All sentences of the passages, for a subject that one of them names for all."""
 
     @property
     def readings(self) -> tuple[Reading, ...]:
@@ -80,7 +82,7 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
         {place for place, pairs in sentence.pairs.items() if not unit.reading.pair_set.isdisjoint(pairs)}
         for unit in candidates
     ]
-    marks = {chr for chr in sentence.norm if "\ue000" <= chr <= "\uf8ff"}
+    marks = {char for char in sentence.norm if "\ue000" <= char <= "\uf8ff"}
     scores = [
         len(held) + 0.5 * sum(mark in unit.reading.norm for mark in marks)
         for held, unit in zip(overlaps, candidates, strict=True)
@@ -100,7 +102,8 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
             chosen.append(place)
             held |= overlaps[place]
     picked = tuple(candidates[place] for place in sorted(chosen))
-    return _measured(sentence, picked, held, context)
+    window = _measured(sentence, picked, held, context)
+    return replace(window, others=tuple(unit.reading for unit in candidates))
 
 
 def _measured(sentence: Reading, picked: tuple[Unit, ...], held: set[int], context: Sequence[Reading]) -> Window:
@@ -136,12 +139,14 @@ def _clauses(sentence: Reading) -> list[set[int]]:
 
 
 def used_clauses(sentence: Reading, window: Window) -> list[tuple[Reading, int, int]]:
-    """The clauses of the window that the sentence repeats, as (reading, begin, end)."""
+    """The clauses of the window that the sentence repeats, numbers included, as (reading, begin, end)."""
     found = []
     for reading in window.readings:
         for begin, end in reading.clauses:
             matter = [place for place in reading.matter if begin <= place < end]
             held = sum(not sentence.pair_set.isdisjoint(reading.pairs[place]) for place in matter)
-            if matter and held >= _USED * len(matter):
+            marks = [reading.norm[place] for _, place, _ in reading.measures if begin <= place < end]
+            held += 3 * sum(mark in sentence.norm for mark in marks)
+            if matter and held >= _USED * (len(matter) + 3 * len(marks)):
                 found.append((reading, begin, end))
     return found

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from chimed_rag.safety.alignment import Window
-from chimed_rag.safety.marks import SWAPPED
+from chimed_rag.safety.marks import SWAPPED, find_marks, fits_better
 from chimed_rag.safety.measures import Measure, agree, comparable
 from chimed_rag.safety.naming import NAME_KINDS, naming
 from chimed_rag.safety.polarity import CONTRASTS, denials, ladder_marks, negation, strength
-from chimed_rag.safety.marks import find_marks
 from chimed_rag.safety.population import POPULATIONS, population
 from chimed_rag.safety.reading import Context, Reading, likeness
 
@@ -50,7 +49,7 @@ def compare(
         numbers(sentence, sources, context),
         negation(sentence, sources, context),
         strength(sentence, sources, context, used),
-        population(sentence, sources, context, used),
+        population(sentence, window, context, used),
         naming(sentence, window, context),
     )
     return {
@@ -70,15 +69,14 @@ def numbers(sentence: Reading, sources: Sequence[Reading], context: Sequence[Rea
         before = sentence.norm[max(0, place - 30) : place] + names
         same = [one for one in source if agree(said, one[0], before)]
         alike = [one for one in source if comparable(said, one[0])]
-        score, other = _nearest(surroundings, [one for one in alike if one not in same] or ([] if same else source))
+        others = [one for one in alike if one not in same]
         if same:
-            mine, _ = _nearest(surroundings, same)
-            if other is not None and score > mine + SWAPPED and not _also_said(other, sentence, before, said):
-                return True, f"“{_told(sentence, said, place)}”不同于原文的“{other[0].text}”"
-        elif not any(agree(said, measure, before) for measure in headed) and not _is_idle(said):
-            if other is None:
-                return True, f"原文没有“{said.text}”"
-            return True, f"“{said.text}”不同于原文的“{other[0].text}”"
+            for other in others:
+                if all(fits_better(surroundings, one[1], other[1]) > SWAPPED for one in same):
+                    return True, f"“{_told(sentence, said, place)}”不同于原文的“{_told(other[2], other[0], other[3])}”"
+        elif not any(agree(said, measure, before) for measure in headed) and not _is_idle(said, sources):
+            _, nearest = _nearest(surroundings, others or source)
+            return True, f"“{said.text}”不同于原文的“{nearest[0].text}”" if nearest else f"原文没有“{said.text}”"
     return True, ""
 
 
@@ -99,12 +97,10 @@ def _nearest(surroundings: Context, found: Sequence[Found]) -> tuple[float, Foun
     return score, best
 
 
-def _also_said(other: Found, sentence: Reading, before: str, said: Measure) -> bool:
-    return False
-
-
-def _is_idle(measure: Measure) -> bool:
-    """一次 and 一种 as words, not as counts."""
+def _is_idle(measure: Measure, sources: Sequence[Reading]) -> bool:
+    """一次 and 一种 as words, not as counts; 一天 where the literature says 每日."""
+    if measure.text in ("一天", "一日", "1天", "1日", "每天"):
+        return any("每日" in reading.norm for reading in sources)
     return measure.low == measure.high == 1 and measure.text[:1] in "一1" and measure.unit in ("次", "种", "个", "度")
 
 

@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from chimed_rag.quantities import Quantity, quantities
+from chimed_rag.quantities import Quantity, canonical_unit, quantities
 from chimed_rag.text import fold
 
 MOLAR_MASSES: dict[str, float] = {
@@ -68,7 +68,7 @@ _BOUND_BEFORE = re.compile(
     rf"(?:(?P<less>{_LESS})|(?P<more>{_MORE})|(?P<reach>达到?|满))(?P<filler>[^，。；：、,;\d<>≤≥]{{0,7}})$"
 )
 _BOUND_AFTER = re.compile(
-    r"[（(]?(?:(?P<more>(?:及|或|或者)?(?:以上|以后|之后)|起步?)|(?P<less>(?:及|或|或者)?(?:以下|以前|之前)|[为作]?(?:上限|限度?|封顶))"
+    r"[（(]?(?:(?P<more>(?:及|或|或者)?(?:以上|以后)|起步?|(?<=[周天月时日年钟])后(?!期|续|遗))|(?P<less>(?:及|或|或者)?(?:以下|以前)|(?<=[周天月时日年钟])前(?!期|列)|[为作]?(?:上限|限度?|封顶))"
     r"|(?P<within>以内|之内|内(?![科镜分脏膜障耳皮障])))"
 )
 _PER_BEFORE = re.compile(
@@ -76,20 +76,26 @@ _PER_BEFORE = re.compile(
     r"[^，。；：,;\d]{0,8}$"
 )
 _DAILY = re.compile(r"(?:每日|一日|每天|一天|日|全天|24小时|24h|每24小时)(?:[^，。；：、,;\d每]{0,8})$")
+_PERIODS = re.compile(r"每(?P<what>分钟?|小时|周|星期|月|个月|年)[^，。；：、,;\d每]{0,6}$")
+_PER_KILO = re.compile(r"每(?:公斤|千克|kg)(?:体重)?[^，。；：、,;\d]{0,6}$")
+_PER_HOUR = re.compile(r"每小时[^，。；：、,;\d]{0,10}$")
 _EVERY_OTHER_DAY = re.compile(r"(?:每?隔[一1]?[日天]|qod)(?:[^，。；：、,;\d]{0,3}?(?:一|1)次)?")
+_SAME_LENGTH = re.compile("之(?=[内前后上下])")  # 5分钟之内 as 5分钟以内
+_ORDINAL = re.compile(
+    r"第(?P<number>\d{1,3}|[一二三四五六七八九十])(?!选择|时间|线|位的|诊断)(?:[剂针次个位代](?!表))?|首(?P<first>[次剂针])"
+)
 _ROMAN = {"ⅰ": 1, "ⅱ": 2, "ⅲ": 3, "ⅳ": 4, "ⅴ": 5, "ⅵ": 6, "i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 _HAN = {char: value for value, char in enumerate("〇一二三四五六七八九十")} | {"两": 2}
 _GRADE = re.compile(
     r"(?<![a-z0-9一二三四五六七八九十])(?P<number>[ⅰⅱⅲⅳⅴⅵ]|i{1,3}|iv|vi?|\d{1,2}|[一二三四五六七八九])"
     r"(?:[-~～至、](?P<upper>[ⅰⅱⅲⅳⅴⅵ]|i{1,3}|iv|vi?|\d{1,2}))?[ ]?(?P<what>型(?!号)|级(?!别)|期(?!间)|度(?![过日数])|代(?!表|谢)|类|线|联)"
-    r"|第(?P<ordinal>\d{1,3}|[一二三四五六七八九十])"
 )
 _FRACTION = re.compile(
     r"(?<![\d.])(?P<top>\d{1,3})[/／](?P<bottom>\d{1,3})(?![\d./])|(?P<below>[二三四五六七八九十])分之(?P<above>[一二三四五六七八九])"
     r"|百分之(?P<percent>\d{1,3}(?:\.\d{1,3})?|[一二三四五六七八九十]{1,3})|一半"
 )
 _BARE = re.compile(r"(?<![a-z0-9.\-])\d{1,9}(?:\.\d{1,6})?(?![a-z0-9.])(?!-[a-z])")
-_NUMBERISH = re.compile("[0-9一二三四五六七八九十两半隔ⅰ-ⅵ]|qd|qn|qod|bid|tid|qid|iv|i型|i期|i级")
+_NUMBERISH = re.compile("[0-9首一二三四五六七八九十两半隔ⅰ-ⅵ]|qd|qn|qod|bid|tid|qid|iv|i型|i期|i级")
 
 
 class Measure(NamedTuple):
@@ -134,6 +140,7 @@ def _base(unit: str) -> tuple[str, float, str]:
 
 def measures(text: str) -> list[Measure]:
     """The measures of a text, in order, not overlapping."""
+    text = _SAME_LENGTH.sub("以", text)
     folded = fold(text)
     if not _NUMBERISH.search(folded):
         return []
@@ -146,7 +153,10 @@ def measures(text: str) -> list[Measure]:
 
     for match in _EVERY_OTHER_DAY.finditer(folded):
         keep(*match.span(), 0.5, 0.5, "次/d")
-    for quantity in quantities(text):
+    for match in _ORDINAL.finditer(folded):
+        value = 1.0 if match["first"] else _small(match["number"])
+        keep(*match.span(), value, value, "第")
+    for quantity in _apart(quantities(text)):
         if not any(taken[quantity.start : quantity.end]):
             start, end, low, high, unit, bound, per = _dose(folded, quantity, found)
             keep(max(start, taken.rfind(1, 0, quantity.start) + 1), end, low, high, unit, bound, per)
@@ -156,14 +166,54 @@ def measures(text: str) -> list[Measure]:
             keep(*match.span(), value, value, "")
     for match in _GRADE.finditer(folded):
         if not any(taken[match.start() : match.end()]):
-            low = _small(match["ordinal"] or match["number"])
+            low = _small(match["number"])
             high = _small(match["upper"]) if match["upper"] else low
-            keep(*match.span(), low, high, "第" if match["ordinal"] else match["what"])
+            keep(*match.span(), low, high, match["what"])
     for match in _BARE.finditer(folded):
         if not any(taken[match.start() : match.end()]):
             bound, start, end = _bound(folded, *match.span())
             keep(max(start, taken.rfind(1, 0, match.start()) + 1), end, float(match[0]), float(match[0]), "数", bound)
-    return sorted(found)
+    return _joined(sorted(found), folded)
+
+
+_MIXED = re.compile(r"(\d{1,3})\s?(天|日|周|个月|月|岁|年|小时|分钟)(?=[至到~～-]\d{1,3}\s?(天|日|周|个月|月|岁|年|小时|分钟))")
+
+
+def _apart(found: list[Quantity]) -> list[Quantity]:
+    """6个月至5岁 as two quantities, each with its own unit."""
+    apart: list[Quantity] = []
+    for quantity in found:
+        mixed = _MIXED.match(quantity.text)
+        if mixed and mixed[2] != mixed[3]:
+            low = float(mixed[1])
+            middle = quantity.start + mixed.end()
+            apart.append(Quantity(quantity.start, middle, low, low, canonical_unit(mixed[2]), mixed[0]))
+            rest = quantity.text[mixed.end() + 1 :]
+            high = float((re.match(r"\d+", rest) or ["0"])[0])
+            apart.append(quantity._replace(start=middle + 1, low=high, high=high, text=rest))
+        else:
+            apart.append(quantity)
+    return apart
+
+
+def _joined(found: list[Measure], text: str) -> list[Measure]:
+    """半小时至1小时, 6个月至5岁: two measures of one kind that a dash joins are one range."""
+    joined: list[Measure] = []
+    for measure in found:
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and text[last.end : measure.start] in ("至", "到", "-", "~", "～")
+            and last.low == last.high
+            and measure.low == measure.high
+            and (last.unit == measure.unit or {last.unit, measure.unit} == {"月", "d"})
+        ):
+            low = last.low if last.unit == measure.unit else last.low * (1 / 30 if measure.unit == "月" else 30)
+            span = text[last.start : measure.end]
+            joined[-1] = measure._replace(start=last.start, low=low, text=span, per=last.per or measure.per)
+        else:
+            joined.append(measure)
+    return joined
 
 
 def _dose(text: str, quantity: Quantity, found: list[Measure]) -> tuple[int, int, float, float, str, str, str]:
@@ -180,6 +230,13 @@ def _dose(text: str, quantity: Quantity, found: list[Measure]) -> tuple[int, int
     before = text[max(0, start - 14) : start]
     if not per and unit in _DOSES and (found_per := _PER_BEFORE.search(before)):
         per = "dose" if found_per["dose"] else "day"
+    if unit in _DOSES and "/" not in unit and _PER_KILO.search(before):
+        unit += "/kg"
+    if unit in _DOSES and not per and _PER_HOUR.search(before):
+        per, factor = "day", factor * 24
+    if unit == "次" and (often := _PERIODS.search(before)):
+        name, scale = _UNITS.get(canonical_unit(often["what"].replace("个", "")), ("d", 1 / 1440))
+        unit, factor = f"次/{name}", factor / (1 / 1440 if often["what"] == "分" else scale)
     if unit == "次" and (daily := _DAILY.search(before)):
         unit, begin = "次/d", min(begin, max(0, start - 14) + daily.start())
         while found and found[-1].start >= begin:  # 24小时内 of 24小时内4次 is no measure of its own

@@ -67,6 +67,8 @@ def _foreign_names(
     names = {token.canonical for token in said}
     for token in said:
         if token.canonical in known or any(token.canonical in reading.norm for reading in sources):
+            if len(sources) > 1 and token.canonical not in headed and (other := _elsewhere(sentence, token, names, sources)):
+                return f"“{sentence.raw_text(token.start, token.end)}”不同于原文的“{other}”"
             continue
         others = [(reading, other) for reading, other in here if other.canonical not in names]
         place = sentence.context(token.start, token.end)
@@ -82,6 +84,22 @@ def _foreign_names(
         mine, theirs = sentence.raw_text(token.start, token.end), reading.raw_text(other.start, other.end)
         return f"“{mine}”不同于原文的“{theirs}”"
     return ""
+
+
+def _elsewhere(sentence: Reading, token: Token, names: set[str], sources: Sequence[Reading]) -> str:
+    """The name in whose place a name stands that the window has in another sentence only; "" if there is none."""
+    begin, end = sentence.clause_at(token.start)
+    rest = [
+        pair
+        for place, pairs in sentence.pairs.items()
+        if begin <= place < end and not token.start <= place < token.end
+        for pair in pairs
+    ]
+    home = max(sources, key=lambda reading: sum(pair in reading.pair_set for pair in rest))
+    if token.canonical in home.norm or sum(pair in home.pair_set for pair in rest) < 4:
+        return ""
+    others = [one for one in home.tokens if one.kind == token.kind and one.canonical not in names]
+    return home.raw_text(others[0].start, others[0].end) if others else ""
 
 
 def _foreign_drugs(

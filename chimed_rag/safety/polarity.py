@@ -7,9 +7,10 @@ ones too. What is not covered: irony, questions, a negation whose scope crosses 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 
-from chimed_rag.safety.marks import Mark, find_marks, rival, strict_classes
+from chimed_rag.safety.marks import Mark, find_marks, rival, strict_values
 from chimed_rag.safety.reading import Reading, Token, likeness
 
 CONTRASTS = "contrasts.tsv"
@@ -19,6 +20,10 @@ LADDER: dict[str, frozenset[int]] = {
     "建议": frozenset((2, 3)), "应": frozenset((3,)), "要": frozenset((3, 4)), "必须": frozenset((4,)),
 }  # fmt: skip
 """How strongly a word binds, from forbidding to demanding; words that share a step agree."""
+
+_POSSIBLE = re.compile(
+    "引起|出现|使|见|有|致|升高|降低|增强|减弱|加重|影响|损伤|发|表现|伴|持续|分|达|加快|减慢|抑制|缓解|形成|诱|产生|延长|缩短|危及|波及|累及|合并|并发|伤|变"
+)  # 可引起 is a possibility, no permission
 
 Fault = str
 """What is wrong, in Chinese; "" if nothing is."""
@@ -34,14 +39,18 @@ def denials(reading: Reading) -> list[Mark]:
     return _token_marks(reading, "denial", ("不", "没有"))
 
 
-def _token_marks(reading: Reading, kind: str, words: Sequence[str] | frozenset[str] | object) -> list[Mark]:
+def _token_marks(reading: Reading, kind: str, words: Collection[str]) -> list[Mark]:
     cached: list[Mark] | None = reading.__dict__.get("marks " + kind)
     if cached is None:
-        tokens = [token for token in reading.tokens if token.canonical in words]  # type: ignore[operator]
+        tokens = [
+            token
+            for token in reading.tokens
+            if token.canonical in words and not (token.canonical == "可" and _POSSIBLE.match(reading.norm, token.end))
+        ]
         stops = frozenset(place for token in tokens for place in range(token.start, token.end))
         cached = [
             Mark(kind, _values(reading, kind, token), token.start, token.end, reading,
-                 reading.context(token.start, token.end, stops))
+                 reading.context(token.start, token.end, stops, within=True))
             for token in tokens
         ]  # fmt: skip
         reading.__dict__["marks " + kind] = cached
@@ -179,7 +188,8 @@ def strength(
     ladder, classes = ladder_marks(sentence), find_marks(sentence, CONTRASTS)
     their_ladder = [mark for reading in sources for mark in ladder_marks(reading)]
     fault = _climbed(ladder, their_ladder, sources, context) or _left_out(sentence, their_ladder, used)
-    return bool(ladder or classes or their_ladder), fault or _contrasted(classes, sources, context)
+    fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources)
+    return bool(ladder or classes or their_ladder or fault), fault
 
 
 def _climbed(
@@ -190,13 +200,6 @@ def _climbed(
     for mark in said:
         agreed, other = rival(mark, source, _meets, least=0.3)
         if other is not None:
-            if (
-                _level(mark) == 1
-                and _level(other) > 1
-                and not agreed
-                and mark.context.left.isdisjoint(other.context.left)
-            ):
-                continue  # 可引起 is no permission
             if not (any(_meets(mark, one) for one in headed) and not agreed):
                 return f"“{mark.text}”不同于原文的“{other.text}”"
         elif not agreed and _level(mark) <= -1 and not any(_meets(mark, one) for one in headed):
@@ -224,16 +227,48 @@ def _contrasted(said: Sequence[Mark], sources: Sequence[Reading], context: Seque
     values = {(mark.kind, value) for mark in said for value in mark.values}
     for mark in said:
         same = [one for one in source if one.kind == mark.kind]
-        agreed, other = rival(mark, same, _meets, least=0.3)
+        agreed, other = rival(mark, same, _meets, least=0.15)
         if other is not None:
             in_heading = not agreed and any(one.kind == mark.kind and _meets(mark, one) for one in headed)
             kept_too = not agreed and any((other.kind, value) in values for value in other.values)
             if not in_heading and not kept_too:
                 return f"“{_told(mark)}”不同于原文的“{_told(other)}”"
-        elif not agreed and not same and mark.kind in strict_classes(CONTRASTS):
+        elif not agreed and not strict_values(CONTRASTS).isdisjoint((mark.kind, value) for value in mark.values):
             if not any(one.kind == mark.kind and _meets(mark, one) for one in headed):
                 return f"原文没有“{mark.text}”"
     return ""
+
+
+_OPPOSITES = dict(
+    pair
+    for one, other in  "高低 大小 多少 强弱 快慢 早晚 前后 上下 内外 左右 冷热 干湿 升降 增减 长短 粗细 轻重 深浅 近远 软硬 松紧 急慢 实虚 寒热 "
+    "男女 初复 首末 入出 单双 良恶 显隐 阴阳 动静 开关 主次 新旧 浓淡 胖瘦 厚薄 疏密 盈亏 开闭 收放 宽窄 凹凸 伸屈".split()
+    for pair in ((one, other), (other, one))
+)
+
+
+def opposed(sentence: Reading, sources: Sequence[Reading]) -> Fault:
+    """高流量 for 低流量: a character whose opposite stands beside the same neighbour in the window, and it itself nowhere."""
+    text = "\n".join(reading.norm for reading in sources)
+    norm = sentence.norm
+    for place, char in enumerate(norm):
+        other = _OPPOSITES.get(char)
+        if other is None or other not in text:
+            continue
+        before, after = norm[max(0, place - 1) : place], norm[place + 1 : place + 2]
+        for one, opposite in ((char + after, other + after), (before + char, before + other)):
+            if len(one) == 2 and one.isalnum() and opposite in text and one not in text and opposite not in norm:
+                if (before + char) not in text or (char + after) not in text:
+                    return f"“{sentence.raw_text(max(0, place - 2), min(len(norm), place + 3))}”不同于原文的“{_around(sources, opposite)}”"
+    return ""
+
+
+def _around(sources: Sequence[Reading], words: str) -> str:
+    for reading in sources:
+        place = reading.norm.find(words)
+        if place >= 0:
+            return reading.raw_text(max(0, place - 2), min(len(reading.norm), place + 4))
+    return words
 
 
 def _told(mark: Mark) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from chimed_rag.safety.alignment import Window
 from chimed_rag.safety.marks import Mark, find_marks, rival
 from chimed_rag.safety.reading import Reading
 
@@ -18,20 +19,23 @@ _RESTRICTED = re.compile("者|患者|病人|的人|人群|史|期|时|岁")
 
 
 def population(
-    sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading], used: Sequence[tuple[Reading, int, int]]
+    sentence: Reading, window: Window, context: Sequence[Reading], used: Sequence[tuple[Reading, int, int]]
 ) -> tuple[bool, str]:
     """(whether anyone is named on either side, what is wrong, in Chinese); arguments as for `polarity.strength`."""
     said = find_marks(sentence, POPULATIONS)
-    source = [mark for reading in sources for mark in find_marks(reading, POPULATIONS)]
+    source = [mark for reading in window.readings for mark in find_marks(reading, POPULATIONS)]
     if not said and not source:
         return False, ""
     headed = frozenset(value for reading in context for mark in _all(reading) for value in mark.values)
+    everyone = {mark.values for reading in window.others for mark in _all(reading)}
+    if len(everyone) == 1:  # the passage is about one group, and names it where it likes
+        headed |= next(iter(everyone))
+    kept = frozenset(value for mark in said for value in mark.values)
     for mark in said:
         agreed, other = rival(mark, source, _same)
-        if agreed or mark.values & headed:
+        if agreed and (other is None or other.values & kept) or mark.values & headed:
             continue
         return True, f"“{mark.text}”不同于原文的“{other.text}”" if other else f"原文没有说到“{mark.text}”"
-    kept = frozenset(value for mark in said for value in mark.values)
     for reading, begin, end in used:
         lost = [mark for mark in find_marks(reading, POPULATIONS) if begin <= mark.start < end]
         if lost and not any(mark.values & kept for mark in lost):

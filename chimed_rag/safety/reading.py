@@ -37,8 +37,10 @@ class Token(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What stands around a place: the characters of matter left and right of it, and of its whole clause."""
+    """What stands around a place: the characters of matter left and right of it, the nearest on the left again, and
+    those of its whole clause; measures count as characters."""
 
+    near: frozenset[str]
     left: frozenset[str]
     right: frozenset[str]
     clause: frozenset[str]
@@ -177,57 +179,58 @@ class Reading:
         """The clause in which a place lies."""
         return self.clauses[self.clause_numbers[place]] if self.clauses else (0, len(self.norm))
 
-    def context(self, start: int, end: int, stops: frozenset[int] = frozenset()) -> Context:
+    def context(self, start: int, end: int, stops: frozenset[int] = frozenset(), *, within: bool = False) -> Context:
         """What stands around `norm[start:end]`; neither side goes beyond a place in `stops` (marks of the same class)
-        or a full stop, and the right side not beyond the clause."""
-        left, place = [], start - 1
-        bare = _light_places(self)
-        while place >= 0 and len(left) < 8 and start - place < 40:
-            char = self.norm[place]
-            if char in _HARD_ENDS or place in stops:
+        or a full stop, the right side not beyond the clause, nor the left one if `within`."""
+        tells, ends = self._tells, _CLAUSE_ENDS if within else _HARD_ENDS
+        left: list[str] = []
+        for place in range(start - 1, max(-1, start - 40), -1):
+            if self.norm[place] in ends or place in stops or len(left) == 9:
                 break
-            if char.isalnum() and place not in bare or ord(char) >= _MASK and ord(char) < _MASK + _MASKS:
-                left.append(char)
-            place -= 1
-        right, place = [], end
-        while place < len(self.norm) and len(right) < 6 and place - end < 30:
-            char = self.norm[place]
-            if char in _CLAUSE_ENDS or place in stops:
+            if tells[place]:
+                left.append(self.norm[place])
+        right: list[str] = []
+        for place in range(end, min(len(self.norm), end + 30)):
+            if self.norm[place] in _CLAUSE_ENDS or place in stops or len(right) == 6:
                 break
-            if char.isalnum() and place not in bare or ord(char) >= _MASK and ord(char) < _MASK + _MASKS:
-                right.append(char)
-            place += 1
+            if tells[place]:
+                right.append(self.norm[place])
         low, high = self.clause_at(start)
-        low, high = max(low, start - 40), min(high, end + 40)
-        around = frozenset(
-            self.norm[at]
-            for at in range(low, high)
-            if not start <= at < end and self.norm[at].isalnum() and at not in bare
+        around = [at for at in range(max(low, start - 40), min(high, end + 40)) if tells[at] and not start <= at < end]
+        return Context(
+            frozenset(left[:3]), frozenset(left), frozenset(right), frozenset(self.norm[at] for at in around)
         )
-        return Context(frozenset(left), frozenset(right), around)
 
-
-def _light_places(reading: Reading) -> frozenset[int]:
-    found: frozenset[int] | None = reading.__dict__.get("_light")
-    if found is None:
-        found = frozenset(
-            place for token in reading.tokens if token.kind == "light" for place in range(token.start, token.end)
-        )
-        reading.__dict__["_light"] = found
-    return found
+    @cached_property
+    def _tells(self) -> bytearray:
+        """Which places carry matter or a measure."""
+        flags = bytearray(len(self.norm))
+        for place in self.matter:
+            flags[place] = 1
+        for _, start, _ in self.measures:
+            flags[start] = 1
+        return flags
 
 
 def likeness(one: Context, other: Context) -> float:
-    """How alike two surroundings are, 0 to 1: Dice's coefficient left (half), right (a fifth), in the clause (the rest)."""
+    """How alike two surroundings are, 0 to 1: a weighted mean of Dice's coefficients, where a measure counts as three."""
     return (
-        0.5 * _dice(one.left, other.left) + 0.2 * _dice(one.right, other.right) + 0.3 * _dice(one.clause, other.clause)
+        0.3 * _dice(one.near, other.near)
+        + 0.25 * _dice(one.left, other.left)
+        + 0.1 * _dice(one.right, other.right)
+        + 0.35 * _dice(one.clause, other.clause)
     )
 
 
 def _dice(one: frozenset[str], other: frozenset[str]) -> float:
     if not one and not other:
         return 1.0
-    return 2 * len(one & other) / (len(one) + len(other))
+    return 2 * weight(one & other) / (weight(one) + weight(other))
+
+
+def weight(chars: frozenset[str]) -> int:
+    """How much characters tell: one each, a measure three."""
+    return len(chars) + 2 * sum("\ue000" <= char < "\uf900" for char in chars)
 
 
 def _splits_word(text: str, place: int) -> bool:
