@@ -49,12 +49,10 @@ def _table(name: str) -> tuple[Find, list[tuple[str, frozenset[str]]], frozenset
         if kind.endswith("!"):
             kind = kind[:-1]
             strict.add((kind, value))
-        for word in listed.split():
-            canonical = Reading(fold(word)).norm
-            values = frozenset((value,)) | (
-                words[canonical][1] if words.get(canonical, ("",))[0] == kind else frozenset()
-            )
-            words[canonical] = (kind, values)
+        spelled = [fold(word) for word in listed.split()]
+        for word in dict.fromkeys((*(Reading(word).norm for word in spelled), *spelled)):  # a name keeps its own words
+            known = words.get(word, ("", frozenset()))
+            words[word] = (kind, frozenset((value,)) | (known[1] if known[0] == kind else frozenset()))
     automaton = AhoCorasick(list(words), matchkind=MatchKind.Standard)
     return partial(automaton.find_matches_as_indexes, overlapping=True), list(words.values()), frozenset(strict)
 
@@ -70,7 +68,7 @@ def find_marks(reading: Reading, name: str) -> list[Mark]:
     if cached is not None:
         return cached
     find, meanings, _ = _table(name)
-    named = [(token.start, token.end) for token in reading.tokens if token.kind not in ("", "light", "term")]
+    named = [(token.start, token.end) for token in reading.tokens if token.kind in ("drug", "disease", "herb")]
     people = name == "populations.tsv"  # 妊娠期糖尿病 is a disease, not a pregnant woman
     spans = [
         (*meanings[index], start, end)

@@ -67,6 +67,7 @@ _MORE = "不[得应可能要宜会]?(?:少于|低于|小于|短于|早于)|至�
 _BOUND_BEFORE = re.compile(
     rf"(?:(?P<less>{_LESS})|(?P<more>{_MORE})|(?P<reach>达到?|满))(?P<filler>[^，。；：、,;\d<>≤≥]{{0,7}})$"
 )
+_MODAL = re.compile("[应可须宜能需要必不]")
 _BOUND_AFTER = re.compile(
     r"[（(]?(?:(?P<more>(?:及|或|或者)?(?:以上|以后)|起步?|(?<=[周天月时日年钟])后(?!期|续|遗))|(?P<less>(?:及|或|或者)?(?:以下|以前)|(?<=[周天月时日年钟])前(?!期|列)|[为作]?(?:上限|限度?|封顶))"
     r"|(?P<within>以内|之内|内(?![科镜分脏膜障耳皮障])))"
@@ -251,7 +252,8 @@ def _bound(text: str, start: int, end: int) -> tuple[str, int, int]:
     before = _BOUND_BEFORE.search(text[low : start + (inside.end() if inside else 0)])
     if before is not None and before.lastgroup:
         name = "less" if before["less"] else "more" if before["more"] else "reach"
-        return name, low + before.start(), end
+        is_part = not _MODAL.search(before["filler"])  # 至少应坚持1年 keeps its 应
+        return name, low + before.start() if is_part else start, end
     if inside is not None:
         return ("less" if inside["less"] else "more"), start, end
     after = _BOUND_AFTER.match(text, end) or _BOUND_AFTER.match(text, max(start, end - 2), end)

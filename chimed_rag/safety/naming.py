@@ -13,12 +13,13 @@ from chimed_rag.entities.lexicon import unknown_drugs
 from chimed_rag.safety.alignment import Window
 from chimed_rag.safety.reading import Reading, Token, likeness
 
-NAME_KINDS = frozenset(("drug", "disease", "test", "herb", "term"))
+NAME_KINDS = frozenset(("drug", "disease", "test", "herb", "term", "sign", "part"))
 _MEDICAL = frozenset(
     "炎癌瘤症病疹疮痈疽疡梗栓痛胀痒麻痹瘫瘀瘘疝痔瘢痕痰咳喘哮晕厥惊搐颤疸肿胸腹背腰颈肩膝髋踝腕肘骨髓脊椎关节韧肌腱筋膜皮毛甲发头颅脑"
     "眼耳鼻咽喉舌牙齿唇口腔食管胃肠肛肝胆胰脾肾膀胱尿道精睾卵巢宫阴乳腺甲状肺气支心脉血淋巴神经细菌毒霉素酶激抗体疫苗酸碱钠钾钙镁磷铁锌碘"
     "糖脂蛋白胆固醇胺唑啶嗪汀坦普利洛韦沙星林芬酮酚苷醇片胶囊丸剂注射滴输吸切除缝移植放化疗透析镜检超片穿刺孕产胎婴"
 )
+_PLAIN_PARTS = frozenset("部脏腔体")  # 胃部 is 胃
 _VERBS = (
     "引起",
     "增强",
@@ -66,6 +67,8 @@ def _foreign_names(
     headed = {token.canonical for reading in context for token in reading.tokens if token.kind in NAME_KINDS}
     names = {token.canonical for token in said}
     for token in said:
+        if token.kind == "part" and any((set(token.canonical) - _PLAIN_PARTS) & one.char_set for one in (*sources, *context)):
+            continue
         if token.canonical in known or any(token.canonical in reading.norm for reading in sources):
             if len(sources) > 1 and token.canonical not in headed and (other := _elsewhere(sentence, token, names, sources)):
                 return f"“{sentence.raw_text(token.start, token.end)}”不同于原文的“{other}”"
@@ -128,22 +131,20 @@ def _turned(sentence: Reading, sources: Sequence[Reading]) -> str:
         if token.canonical not in _VERBS:
             continue
         left, right = _sides(sentence, token)
-        for reading in sources:
-            for other in reading.tokens:
-                if other.canonical != token.canonical:
-                    continue
-                their_left, their_right = _sides(reading, other)
-                straight = _shared(left, their_left) + _shared(right, their_right)
-                turned = _shared(left, their_right) + _shared(right, their_left)
-                if _shared(left, their_right) > 1 and _shared(right, their_left) > 1 and turned > straight + 2:
-                    return f"“{sentence.raw_text(*sentence.clause_at(token.start))}”的方向与原文相反"
+        theirs = [
+            _sides(reading, other)
+            for reading in sources
+            for other in reading.tokens
+            if other.canonical == token.canonical
+        ]
+        turned = [len(left & after) > 1 and len(right & before) > 1 for before, after in theirs]
+        straight = [len(left & before) + len(right & after) for before, after in theirs]
+        crossed = [len(left & after) + len(right & before) for before, after in theirs]
+        if any(turned) and max(crossed) > max(straight) + 2:
+            return f"“{sentence.raw_text(*sentence.clause_at(token.start))}”的方向与原文相反"
     return ""
 
 
 def _sides(reading: Reading, token: Token) -> tuple[frozenset[str], frozenset[str]]:
     context = reading.context(token.start, token.end)
     return (context.left, context.right)
-
-
-def _shared(one: frozenset[str], other: frozenset[str]) -> int:
-    return len(one & other)

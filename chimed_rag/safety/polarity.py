@@ -8,7 +8,7 @@ ones too. What is not covered: irony, questions, a negation whose scope crosses 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from chimed_rag.safety.marks import Mark, find_marks, rival, strict_values
 from chimed_rag.safety.reading import Reading, Token, likeness
@@ -45,7 +45,8 @@ def _token_marks(reading: Reading, kind: str, words: Collection[str]) -> list[Ma
         tokens = [
             token
             for token in reading.tokens
-            if token.canonical in words and not (token.canonical == "可" and _POSSIBLE.match(reading.norm, token.end))
+            if token.canonical in words
+            and (kind == "possible") == (token.canonical == "可" and _POSSIBLE.match(reading.norm, token.end) is not None)
         ]
         stops = frozenset(place for token in tokens for place in range(token.start, token.end))
         cached = [
@@ -58,16 +59,14 @@ def _token_marks(reading: Reading, kind: str, words: Collection[str]) -> list[Ma
 
 
 def _values(reading: Reading, kind: str, token: Token) -> frozenset[str]:
-    if kind == "ladder":
+    if kind != "denial":
         return frozenset(map(str, LADDER[token.canonical]))
     return frozenset((_head(reading, token.end),))
 
 
 def _head(reading: Reading, place: int, most: int = 5) -> str:
-    """The next characters of matter in the clause."""
-    clause_end = reading.clause_at(place - 1)[1]
-    following = [at for at in reading.matter if place <= at < clause_end][:most]
-    return "".join(reading.norm[at] for at in following)
+    """What follows in the clause: the next characters of matter or of polar words."""
+    return reading.beside(place - 1, place, most)[1]
 
 
 def _meets(one: Mark, other: Mark) -> bool:
@@ -90,7 +89,9 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
     forbidden = [mark for reading in (*sources, *context) for mark in ladder_marks(reading) if _level(mark) <= 0]
     paired: set[int] = set()
     for mark in said:
-        found = _denied_alike(mark, source)
+        found = _denied_alike(mark, [one for one in source if id(one) not in paired or one.values == mark.values])
+        if found is not None and not _same_head(mark, found) and _is_affirmed_there(mark, sources):
+            return True, f"原文没有否定：“{_shown(mark)}”"
         if found is not None:
             paired.add(id(found))
         elif not any(
@@ -113,17 +114,28 @@ def _after(mark: Mark) -> str:
 
 def _denied_alike(mark: Mark, source: Sequence[Mark]) -> Mark | None:
     """A denial in the literature of the same thing, or in like surroundings."""
-    head = _head_of(mark)
     scored = []
     for other in source:
-        theirs = _head_of(other)
-        same = bool(head[:1]) and head[:1] == theirs[:1] or _share_pair(head, theirs)
+        same = _same_head(mark, other)
         score = likeness(mark.context, other.context) + (1.0 if same else 0.0)
         scored.append((score, other))
     if not scored:
         return None
     score, found = max(scored, key=lambda one: one[0])
     return found if score >= 0.45 else None
+
+
+def _same_head(one: Mark, other: Mark) -> bool:
+    mine, theirs = _head_of(one), _head_of(other)
+    return (bool(mine[:1]) and mine[:1] == theirs[:1]) or _share_pair(mine, theirs)
+
+
+def _is_affirmed_there(mark: Mark, sources: Sequence[Reading]) -> bool:
+    """Whether the literature says without a denial what a sentence denies."""
+    head = _head_of(mark)[:2]
+    return len(head) == 2 and any(
+        not _is_denied(reading, place) for reading in sources for place in _places(reading, head)
+    )
 
 
 def _share_pair(one: str, other: str) -> bool:
@@ -135,8 +147,8 @@ def _affirmed(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
     head = _head_of(mark)[:2]
     if not head:
         return ""
-    for place in sentence.matter:
-        if not _stands(sentence, place, head) or _is_denied(sentence, place):
+    for place in _places(sentence, head):
+        if _is_denied(sentence, place):
             continue
         here = sentence.context(place, place + 1)
         there = mark.reading.context(mark.end, mark.end + 1)
@@ -144,8 +156,8 @@ def _affirmed(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
             (
                 likeness(here, reading.context(at, at + 1))
                 for reading in sources
-                for at in reading.matter
-                if _stands(reading, at, head) and not _is_denied(reading, at)
+                for at in _places(reading, head)
+                if not _is_denied(reading, at)
             ),
             default=0.0,
         )
@@ -155,15 +167,15 @@ def _affirmed(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
     return ""
 
 
-def _stands(reading: Reading, place: int, head: str) -> bool:
-    return reading.norm.startswith(head, place)
+def _places(reading: Reading, words: str) -> list[int]:
+    return [match.start() for match in re.finditer(re.escape(words), reading.norm)]
 
 
 def _is_denied(reading: Reading, place: int) -> bool:
-    """Whether a denial or a forbidding word stands before a place in its clause."""
+    """Whether an odd number of denials and forbidding words stands before a place in its clause."""
     begin, _ = reading.clause_at(place)
     marks = (*denials(reading), *(mark for mark in ladder_marks(reading) if _level(mark) <= 0))
-    return any(begin <= mark.start and mark.end <= place for mark in marks)
+    return sum(begin <= mark.start and mark.end <= place for mark in marks) % 2 == 1
 
 
 def _shown(mark: Mark) -> str:
@@ -187,7 +199,7 @@ def strength(
     """
     ladder, classes = ladder_marks(sentence), find_marks(sentence, CONTRASTS)
     their_ladder = [mark for reading in sources for mark in ladder_marks(reading)]
-    fault = _climbed(ladder, their_ladder, sources, context) or _left_out(sentence, their_ladder, used)
+    fault = _possible(sentence, their_ladder) or _climbed(ladder, their_ladder, sources, context) or _left_out(sentence, their_ladder, used)
     fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources)
     return bool(ladder or classes or their_ladder or fault), fault
 
@@ -197,7 +209,13 @@ def _climbed(
 ) -> Fault:
     """A word of the ladder that stands on another step in the literature."""
     headed = [mark for reading in context for mark in ladder_marks(reading)]
+    possible = [mark for reading in sources for mark in _token_marks(reading, "possible", ("可",))]
     for mark in said:
+        beside, contrary = _beside(mark, (*source, *possible), _meets)
+        if contrary is not None:
+            return f"“{_phrase(mark)}”不同于原文的“{_phrase(contrary)}”"
+        if beside:
+            continue
         agreed, other = rival(mark, source, _meets, least=0.3)
         if other is not None:
             if not (any(_meets(mark, one) for one in headed) and not agreed):
@@ -209,6 +227,37 @@ def _climbed(
         elif not agreed and _level(mark) == 4 and "3" not in mark.values:
             return f"原文没有“{mark.text}”"
     return ""
+
+
+def _possible(sentence: Reading, source: Sequence[Mark]) -> Fault:
+    """可减少 as a possibility, where the literature demands or forbids the same."""
+    for mark in _token_marks(sentence, "possible", ("可",)):
+        _, contrary = _beside(mark, source, lambda one, other: _level(other) == 1)
+        if contrary is not None:
+            return f"“{_phrase(mark)}”不同于原文的“{_phrase(contrary)}”"
+    return ""
+
+
+def _beside(mark: Mark, source: Sequence[Mark], agrees: Callable[[Mark, Mark], bool]) -> tuple[bool, Mark | None]:
+    """(whether a mark that agrees stands beside the same words, one that does not, where none that agrees does)."""
+    before, after = mark.reading.beside(mark.start, mark.end)
+    same = other = None
+    for one in source:
+        their_before, their_after = one.reading.beside(one.start, one.end)
+        alike = (len(after) == 2 and after == their_after) or (
+            after == their_after and len(before) == 2 and before == their_before
+        )
+        if alike and agrees(mark, one):
+            same = one
+        elif alike:
+            other = one
+    return same is not None, None if same is not None else other
+
+
+def _phrase(mark: Mark) -> str:
+    reading = mark.reading
+    high = min(mark.end + 3, reading.clause_at(mark.start)[1])
+    return reading.raw_text(mark.start, high)
 
 
 def _left_out(sentence: Reading, source: Sequence[Mark], used: Sequence[tuple[Reading, int, int]]) -> Fault:
@@ -227,6 +276,11 @@ def _contrasted(said: Sequence[Mark], sources: Sequence[Reading], context: Seque
     values = {(mark.kind, value) for mark in said for value in mark.values}
     for mark in said:
         same = [one for one in source if one.kind == mark.kind]
+        beside, contrary = _beside(mark, same, _meets)
+        if contrary is not None:
+            return f"“{_phrase(mark)}”不同于原文的“{_phrase(contrary)}”"
+        if beside:
+            continue
         agreed, other = rival(mark, same, _meets, least=0.15)
         if other is not None:
             in_heading = not agreed and any(one.kind == mark.kind and _meets(mark, one) for one in headed)

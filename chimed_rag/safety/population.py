@@ -26,7 +26,10 @@ def population(
     source = [mark for reading in window.readings for mark in find_marks(reading, POPULATIONS)]
     if not said and not source:
         return False, ""
-    headed = frozenset(value for reading in context for mark in _all(reading) for value in mark.values)
+    headings = [mark for reading in context for mark in _all(reading)]
+    headed = frozenset(value for mark in headings for value in mark.values)
+    if source and len({mark.values for mark in headings}) > 1:
+        headed = frozenset()  # under 孕妇及哺乳期 the sentence itself tells which
     everyone = {mark.values for reading in window.others for mark in _all(reading)}
     if len(everyone) == 1:  # the passage is about one group, and names it where it likes
         headed |= next(iter(everyone))

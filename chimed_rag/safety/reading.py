@@ -88,7 +88,7 @@ class Reading:
 
     def _replace(self, text: str, starts: list[int], ends: list[int]) -> tuple[str, list[int], list[int]]:
         """Every known word replaced by its canonical form, which becomes a token."""
-        find, meanings = _dictionary()
+        find, meanings, inner = _dictionary()
         pieces: list[str] = []
         new_starts: list[int] = []
         new_ends: list[int] = []
@@ -96,7 +96,12 @@ class Reading:
         for index, begin, stop in find(text):
             if _splits_word(text, begin) or _splits_word(text, stop):
                 continue
+            if begin < place:
+                continue
             canonical, kind = meanings[index]
+            after = stop
+            if text[stop - 1] == "病" and text[stop : stop + 1] == "人" and (shorter := inner.get(text[begin : stop - 1])):
+                (canonical, kind), stop, after = shorter, stop - 1, stop + 1  # 哮喘病人 is no 哮喘病
             pieces += (text[place:begin], canonical)
             length += begin - place
             new_starts += starts[place:begin]
@@ -110,7 +115,7 @@ class Reading:
                     new_starts += [starts[begin]] * len(canonical)
                     new_ends += [ends[stop - 1]] * len(canonical)
                 length += len(canonical)
-            place = stop
+            place = after
         pieces.append(text[place:])
         return "".join(pieces), new_starts + starts[place:], new_ends + ends[place:]
 
@@ -174,6 +179,32 @@ class Reading:
             following = self.clauses[number + 1][0] if number + 1 < len(self.clauses) else len(self.norm)
             numbers[begin:following] = [number] * (following - begin)
         return numbers
+
+    def beside(self, start: int, end: int, most: int = 2) -> tuple[str, str]:
+        """The nearest characters of matter (or polar words) before and after `norm[start:end]` in its clause."""
+        low, high = self.clause_at(start)
+        before: list[str] = []
+        for place in range(start - 1, low - 1, -1):
+            if self._speaks[place]:
+                before.append(self.norm[place])
+                if len(before) == most:
+                    break
+        after: list[str] = []
+        for place in range(end, high):
+            if self._speaks[place]:
+                after.append(self.norm[place])
+                if len(after) == most:
+                    break
+        return "".join(reversed(before)), "".join(after)
+
+    @cached_property
+    def _speaks(self) -> bytearray:
+        """Which places carry matter, a measure or a polar word."""
+        flags = bytearray(self._tells)
+        for token in self.tokens:
+            if token.canonical in POLAR:
+                flags[token.start : token.end] = b"\1" * (token.end - token.start)
+        return flags
 
     def clause_at(self, place: int) -> tuple[int, int]:
         """The clause in which a place lies."""
@@ -252,8 +283,9 @@ POLAR = frozenset(
 
 
 @cache
-def _dictionary() -> tuple[Find, list[tuple[str, str]]]:
-    """An automaton over all known words, longest first, and for each its canonical form and kind."""
+def _dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]]]:
+    """An automaton over all known words, longest first, and for each its canonical form and kind; then
+    those of words that another makes longer by 病."""
     from ahocorasick_rs import AhoCorasick, MatchKind
 
     words: dict[str, tuple[str, str]] = {}
@@ -270,9 +302,11 @@ def _dictionary() -> tuple[Find, list[tuple[str, str]]]:
         for word in (*others.split(), *([canonical] if canonical else ())):
             words.setdefault(word, (canonical or word, light))
     for name, meant in names().items():
-        words.setdefault(name, (meant.canonical, meant.kind)) if name not in words else None
+        if words.get(name, (name, "")) == (name, ""):  # a name that was only protected, 吗啡, is a name
+            words[name] = (meant.canonical, meant.kind)
     for said, meant_by in rows("lay_terms.tsv"):
         if _LAY_WORD.fullmatch(said) and _LAY_WORD.fullmatch(meant_by):
             words.setdefault(said, words.get(meant_by, (meant_by, "")))
     automaton = AhoCorasick(list(words), matchkind=MatchKind.LeftmostLongest)
-    return automaton.find_matches_as_indexes, list(words.values())
+    ill = {word[:-1]: words[word[:-1]] for word in words if word[-1] == "病" and word[:-1] in words}
+    return automaton.find_matches_as_indexes, list(words.values()), ill
