@@ -51,6 +51,8 @@ def _table(name: str) -> tuple[Find, list[tuple[str, frozenset[str]]], frozenset
             strict.add((kind, value))
         spelled = [fold(word) for word in listed.split()]
         for word in dict.fromkeys((*(Reading(word).norm for word in spelled), *spelled)):  # a name keeps its own words
+            if kind.startswith("more"):  # 高钾 and 低钾 exclude each other, 高脂 and 低蛋白 do not
+                kind = "more " + word[1:]
             known = words.get(word, ("", frozenset()))
             words[word] = (kind, frozenset((value,)) | (known[1] if known[0] == kind else frozenset()))
     automaton = AhoCorasick(list(words), matchkind=MatchKind.Standard)
@@ -62,18 +64,19 @@ def strict_values(name: str) -> frozenset[tuple[str, str]]:
     return _table(name)[2]
 
 
-def find_marks(reading: Reading, name: str) -> list[Mark]:
-    """The marks of a table in a text, in order; words inside the name of a disease or a drug are none."""
-    cached: list[Mark] | None = reading.__dict__.get(name)
+def find_marks(reading: Reading, name: str, *, named: bool = False) -> list[Mark]:
+    """The marks of a table in a text, in order; groups of people inside the name of a disease only if `named`."""
+    key = f"{name} {named}"
+    cached: list[Mark] | None = reading.__dict__.get(key)
     if cached is not None:
         return cached
     find, meanings, _ = _table(name)
-    named = [(token.start, token.end) for token in reading.tokens if token.kind in ("drug", "disease", "herb")]
-    people = name == "populations.tsv"  # 妊娠期糖尿病 is a disease, not a pregnant woman
+    inside = [(token.start, token.end) for token in reading.tokens if token.kind in ("drug", "disease", "herb")]
+    people = not named and name == "populations.tsv"  # 妊娠期糖尿病 is a disease, not a pregnant woman
     spans = [
         (*meanings[index], start, end)
         for index, start, end in _longest(find(reading.norm), meanings)
-        if not people or not any(low <= start and end <= high and end - start < high - low for low, high in named)
+        if not people or not any(low <= start and end <= high and end - start < high - low for low, high in inside)
     ]
     places: dict[str, set[int]] = {}
     for kind, _, start, end in spans:
@@ -83,7 +86,7 @@ def find_marks(reading: Reading, name: str) -> list[Mark]:
         Mark(kind, values, start, end, reading, reading.context(start, end, stops[kind], within=True))
         for kind, values, start, end in spans
     ]
-    reading.__dict__[name] = marks
+    reading.__dict__[key] = marks
     return marks
 
 

@@ -69,11 +69,12 @@ _BOUND_BEFORE = re.compile(
 )
 _MODAL = re.compile("[应可须宜能需要必不]")
 _BOUND_AFTER = re.compile(
-    r"[（(]?(?:(?P<more>(?:及|或|或者)?(?:以上|以后)|起步?|(?<=[周天月时日年钟])后(?!期|续|遗))|(?P<less>(?:及|或|或者)?(?:以下|以前)|(?<=[周天月时日年钟])前(?!期|列)|[为作]?(?:上限|限度?|封顶))"
-    r"|(?P<within>以内|之内|内(?![科镜分脏膜障耳皮障])))"
+    r"[（(]?(?:(?P<more>(?:及|或|或者)?(?:以上|以后)|起步?)|(?P<less>(?:及|或|或者)?(?:以下|以前)|[为作]?(?:上限|限度?|封顶))"
+    r"|(?P<within>以内|内(?![科镜分脏膜障耳皮障]))|(?<=[周天月时日年钟])(?:(?P<after>后(?!期|续|遗))|(?P<before>前(?!期|列))))"
 )
 _PER_BEFORE = re.compile(
-    r"(?:(?P<dose>每次|一次|单次|每剂|每回|首剂|每支|每片)|(?P<day>每日|一日|每天|一天|日服|日剂量|24小时|24h|全天|每24小时))"
+    r"(?:(?P<dose>每次|一次|单次|每剂|每回|首剂|每支|每片)|(?P<day>每日|一日|每天|一天|日服|日剂量|24小时|24h|全天|每24小时)"
+    r"|(?P<week>每周|每星期|一周)|(?P<month>每月|每个月))"
     r"[^，。；：,;\d]{0,8}$"
 )
 _DAILY = re.compile(r"(?:每日|一日|每天|一天|日|全天|24小时|24h|每24小时)(?:[^，。；：、,;\d每]{0,8})$")
@@ -101,7 +102,7 @@ _NUMBERISH = re.compile("[0-9首一二三四五六七八九十两半隔ⅰ-ⅵ]|
 
 class Measure(NamedTuple):
     """`text[start:end]` says `low` to `high` of `unit`, in base units (g, L, mol, d, 月 for months and years, "" for
-    shares); `bound` is "", "less", "more", "within" or "reach"; `per` is "", "dose" or "day"."""
+    shares); `bound` is "", "less", "more", "within", "reach", "before" or "after"; `per` is "", "dose", "day", "week" or "month"."""
 
     start: int
     end: int
@@ -223,6 +224,10 @@ def _dose(text: str, quantity: Quantity, found: list[Measure]) -> tuple[int, int
     below, above = low == float("-inf"), high == float("inf")
     low, high = (high if below else low), (low if above else high)
     unit, factor, per = _base(quantity.unit)
+    half = re.compile("半(?=[^年月天日小时周岁片粒]|$)").match(text, end)
+    if half and quantity.text[-1:] in "年月天时岁周" and low == high:
+        low = high = low + 0.5
+        end = half.end()
     bound, begin, stop = _bound(text, start, end)
     if not bound and (below or above):
         bound = "less" if below else "more"
@@ -230,7 +235,7 @@ def _dose(text: str, quantity: Quantity, found: list[Measure]) -> tuple[int, int
         bound = "within"
     before = text[max(0, start - 14) : start]
     if not per and unit in _DOSES and (found_per := _PER_BEFORE.search(before)):
-        per = "dose" if found_per["dose"] else "day"
+        per = str(found_per.lastgroup)
     if unit in _DOSES and "/" not in unit and _PER_KILO.search(before):
         unit += "/kg"
     if unit in _DOSES and not per and _PER_HOUR.search(before):
@@ -258,8 +263,7 @@ def _bound(text: str, start: int, end: int) -> tuple[str, int, int]:
         return ("less" if inside["less"] else "more"), start, end
     after = _BOUND_AFTER.match(text, end) or _BOUND_AFTER.match(text, max(start, end - 2), end)
     if after is not None:
-        name = "less" if after["less"] else "more" if after["more"] else "within"
-        return name, start, max(end, after.end())
+        return str(after.lastgroup), start, max(end, after.end())
     return "", start, end
 
 
@@ -289,6 +293,12 @@ def comparable(one: Measure, other: Measure) -> bool:
     return _factor(one.unit, other.unit, 1.0) is not None
 
 
+_CONTRARY = frozenset(
+    frozenset(pair.split())
+    for pair in ("less more", "within more", "less reach", "before after", "before more", "after less", "within after")
+)
+
+
 def agree(said: Measure, source: Measure, before: str = "") -> bool:
     """Whether a measure of a sentence says what one of the literature says.
 
@@ -297,7 +307,7 @@ def agree(said: Measure, source: Measure, before: str = "") -> bool:
         source: of the literature.
         before: what stands before them, title and headings included, to find the substance of a molar concentration.
     """
-    if {said.bound, source.bound} in ({"less", "more"}, {"within", "more"}, {"less", "reach"}):
+    if frozenset((said.bound, source.bound)) in _CONTRARY:
         return False
     if source.bound in ("less", "more") and said.bound == "":
         return False

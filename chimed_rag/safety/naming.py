@@ -7,6 +7,7 @@ What is not covered: that a cephalosporin is an antibiotic (a wider or narrower 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from chimed_rag.entities.lexicon import unknown_drugs
@@ -16,10 +17,12 @@ from chimed_rag.safety.reading import Reading, Token, likeness
 NAME_KINDS = frozenset(("drug", "disease", "test", "herb", "term", "sign", "part"))
 _MEDICAL = frozenset(
     "炎癌瘤症病疹疮痈疽疡梗栓痛胀痒麻痹瘫瘀瘘疝痔瘢痕痰咳喘哮晕厥惊搐颤疸肿胸腹背腰颈肩膝髋踝腕肘骨髓脊椎关节韧肌腱筋膜皮毛甲发头颅脑"
-    "眼耳鼻咽喉舌牙齿唇口腔食管胃肠肛肝胆胰脾肾膀胱尿道精睾卵巢宫阴乳腺甲状肺气支心脉血淋巴神经细菌毒霉素酶激抗体疫苗酸碱钠钾钙镁磷铁锌碘"
+    "眼耳鼻咽喉舌牙齿唇口腔食管胃肠肛肝胆胰脾肾膀胱尿道精睾卵巢宫阴乳腺甲状肺气心脉血淋巴菌毒霉素酶激抗体疫苗酸碱钠钾钙镁磷铁锌碘"
     "糖脂蛋白胆固醇胺唑啶嗪汀坦普利洛韦沙星林芬酮酚苷醇片胶囊丸剂注射滴输吸切除缝移植放化疗透析镜检超片穿刺孕产胎婴"
 )
 _PLAIN_PARTS = frozenset("部脏腔体")  # 胃部 is 胃
+_LATIN = re.compile("[a-zα-ω0-9][a-zα-ω0-9+-]*")
+_KIND = re.compile("(?!.?[的和与及或为是有无])[\u4e00-\u9fff]{1,2}[性型](?![质别能状格情交生欲功激病腺号])[\u4e00-\u9fff]")
 _VERBS = (
     "引起",
     "增强",
@@ -53,6 +56,8 @@ def naming(sentence: Reading, window: Window, context: Sequence[Reading]) -> tup
     fault = (
         _foreign_names(sentence, said, window.readings, context)
         or _foreign_drugs(sentence, drugs, window.readings, context)
+        or _foreign_latin(sentence, window.readings, context)
+        or _other_kinds(sentence, window.readings)
         or _foreign_words(sentence, window)
         or _turned(sentence, window.readings)
     )
@@ -70,7 +75,7 @@ def _foreign_names(
         if token.kind == "part" and any((set(token.canonical) - _PLAIN_PARTS) & one.char_set for one in (*sources, *context)):
             continue
         if token.canonical in known or any(token.canonical in reading.norm for reading in sources):
-            if len(sources) > 1 and token.canonical not in headed and (other := _elsewhere(sentence, token, names, sources)):
+            if token.canonical not in headed and (other := _elsewhere(sentence, token, sources)):
                 return f"“{sentence.raw_text(token.start, token.end)}”不同于原文的“{other}”"
             continue
         others = [(reading, other) for reading, other in here if other.canonical not in names]
@@ -89,20 +94,52 @@ def _foreign_names(
     return ""
 
 
-def _elsewhere(sentence: Reading, token: Token, names: set[str], sources: Sequence[Reading]) -> str:
-    """The name in whose place a name stands that the window has in another sentence only; "" if there is none."""
+def _elsewhere(sentence: Reading, token: Token, sources: Sequence[Reading]) -> str:
+    """The name in whose place a name stands that the window has in another clause only; "" if there is none.
+
+    The clause of the window that holds most of the rest of the sentence's clause is its home; a name that is not there
+    took the place of one of the same kind that is.
+    """
     begin, end = sentence.clause_at(token.start)
     rest = [
-        pair
+        frozenset(pairs)
         for place, pairs in sentence.pairs.items()
         if begin <= place < end and not token.start <= place < token.end
-        for pair in pairs
     ]
-    home = max(sources, key=lambda reading: sum(pair in reading.pair_set for pair in rest))
-    if token.canonical in home.norm or sum(pair in home.pair_set for pair in rest) < 4:
+    here = {one.canonical for one in sentence.tokens if begin <= one.start < end}
+    scored = []
+    for reading in sources:
+        for low, high in reading.clauses:
+            pairs = {pair for place, found in reading.pairs.items() if low <= place < high for pair in found}
+            scored.append((sum(not one.isdisjoint(pairs) for one in rest), -len(scored), reading, low, high))
+    held, _, home, low, high = max(scored, key=lambda one: one[:2])
+    if held < max(4, 0.6 * len(rest)) or token.canonical in home.norm[low:high]:
         return ""
-    others = [one for one in home.tokens if one.kind == token.kind and one.canonical not in names]
+    others = [
+        one
+        for one in home.tokens
+        if low <= one.start < high and one.kind == token.kind and one.canonical not in here
+    ]
     return home.raw_text(others[0].start, others[0].end) if others else ""
+
+
+def _foreign_latin(sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading]) -> str:
+    """B细胞 for T细胞, a gene, an abbreviation that nobody explained."""
+    known = {word for reading in (*sources, *context) for word in _LATIN.findall(reading.norm)}
+    for match in _LATIN.finditer(sentence.norm):
+        if match[0] not in known:
+            return f"原文没有提到“{sentence.raw_text(*match.span())}”"
+    return ""
+
+
+def _other_kinds(sentence: Reading, sources: Sequence[Reading]) -> str:
+    """细菌性肠炎 for 病毒性肠炎: what stands before 性 or 型 is another where what follows is the same."""
+    text = "\n".join(reading.norm for reading in sources)
+    for match in _KIND.finditer(sentence.norm):
+        kind, following = match[0][:-1], match[0][-2:]
+        if following in text and kind[-2:] not in text:
+            return f"原文没有提到“{sentence.raw_text(*match.span())}”"
+    return ""
 
 
 def _foreign_drugs(

@@ -48,6 +48,8 @@ def _token_marks(reading: Reading, kind: str, words: Collection[str]) -> list[Ma
             if token.canonical in words
             and (kind == "possible") == (token.canonical == "可" and _POSSIBLE.match(reading.norm, token.end) is not None)
         ]
+        if kind == "ladder":
+            tokens = _unhelped(tokens)
         stops = frozenset(place for token in tokens for place in range(token.start, token.end))
         cached = [
             Mark(kind, _values(reading, kind, token), token.start, token.end, reading,
@@ -56,6 +58,19 @@ def _token_marks(reading: Reading, kind: str, words: Collection[str]) -> list[Ma
         ]  # fmt: skip
         reading.__dict__["marks " + kind] = cached
     return cached
+
+
+def _unhelped(tokens: list[Token]) -> list[Token]:
+    """Without the 应 of 应慎用, which adds nothing to what follows."""
+    following = [*tokens[1:], None]
+    return [
+        token
+        for token, after in zip(tokens, following, strict=False)
+        if after is None
+        or after.start - token.end > 1
+        or min(LADDER[token.canonical]) <= 0
+        or min(LADDER[after.canonical]) > 0
+    ]
 
 
 def _values(reading: Reading, kind: str, token: Token) -> frozenset[str]:
@@ -242,16 +257,18 @@ def _beside(mark: Mark, source: Sequence[Mark], agrees: Callable[[Mark, Mark], b
     """(whether a mark that agrees stands beside the same words, one that does not, where none that agrees does)."""
     before, after = mark.reading.beside(mark.start, mark.end)
     same = other = None
+    certain = False
     for one in source:
         their_before, their_after = one.reading.beside(one.start, one.end)
-        alike = (len(after) == 2 and after == their_after) or (
-            after == their_after and len(before) == 2 and before == their_before
-        )
-        if alike and agrees(mark, one):
-            same = one
-        elif alike:
-            other = one
-    return same is not None, None if same is not None else other
+        both = after == their_after and before == their_before and len(before + after) > 2
+        if both or (len(after) == 2 and after == their_after):
+            if agrees(mark, one):
+                same = one
+            else:
+                other, certain = one, certain or both
+    if same is not None or (other is not None and not certain and any(agrees(mark, one) for one in source)):
+        other = None  # where a mark that agrees stands elsewhere, one side alone does not decide
+    return same is not None, other
 
 
 def _phrase(mark: Mark) -> str:
@@ -262,10 +279,10 @@ def _phrase(mark: Mark) -> str:
 
 def _left_out(sentence: Reading, source: Sequence[Mark], used: Sequence[tuple[Reading, int, int]]) -> Fault:
     """A forbidding word that the sentence lost on the way, though it repeats the clause."""
-    kept = {value for mark in ladder_marks(sentence) if _level(mark) < 0 for value in mark.values}
+    kept = {value for mark in ladder_marks(sentence) if _level(mark) <= 0 for value in mark.values}
     for mark in source:
         repeated = any(mark.reading is reading and begin <= mark.start < end for reading, begin, end in used)
-        if _level(mark) < 0 and repeated and not mark.values & kept and not denials(sentence):
+        if _level(mark) <= 0 and repeated and not mark.values & kept and not denials(sentence):
             return f"丢了原文的“{mark.text}”"
     return ""
 
@@ -310,6 +327,8 @@ def opposed(sentence: Reading, sources: Sequence[Reading]) -> Fault:
         if other is None or other not in text:
             continue
         before, after = norm[max(0, place - 1) : place], norm[place + 1 : place + 2]
+        if before and not sentence.tells(place - 1):
+            before = ""  # 是高 and 是低 have nothing in common
         for one, opposite in ((char + after, other + after), (before + char, before + other)):
             if len(one) == 2 and one.isalnum() and opposite in text and one not in text and opposite not in norm:
                 if (before + char) not in text or (char + after) not in text:

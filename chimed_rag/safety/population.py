@@ -26,7 +26,7 @@ def population(
     source = [mark for reading in window.readings for mark in find_marks(reading, POPULATIONS)]
     if not said and not source:
         return False, ""
-    headings = [mark for reading in context for mark in _all(reading)]
+    headings = [mark for reading in context for mark in find_marks(reading, POPULATIONS, named=True)]
     headed = frozenset(value for mark in headings for value in mark.values)
     if source and len({mark.values for mark in headings}) > 1:
         headed = frozenset()  # under 孕妇及哺乳期 the sentence itself tells which
