@@ -6,6 +6,7 @@ What is covered: putting the modules of the single steps together, and numbers h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -17,6 +18,9 @@ from chimed_rag.safety.polarity import CONTRASTS, denials, ladder_marks, negatio
 from chimed_rag.safety.population import POPULATIONS, population
 from chimed_rag.safety.reading import Context, Reading, likeness
 
+_RESPECTIVELY = re.compile("分别|依次")
+_ALL_OF_THEM = re.compile("[二两三四五几]者|^其")
+_ITEM = re.compile("[、，,和与及]|以及")
 COMPARED = ("numbers_agree", "negation_agrees", "strength_agrees", "population_agrees", "names_agree")
 
 Outcome = Literal["passed", "failed", "not_applicable"]
@@ -81,14 +85,33 @@ def numbers(sentence: Reading, sources: Sequence[Reading], context: Sequence[Rea
 
 
 def _placed(reading: Reading) -> list[Found]:
+    """The measures of a text with what stands around them; after 分别 each belongs to the item of its own rank."""
     cached: list[Found] | None = reading.__dict__.get("placed")
     if cached is None:
         cached = []
+        items = _respectively(reading)
         for measure, start, end in reading.measures:
             stops = frozenset(at for other, at, _ in reading.measures if comparable(measure, other))
-            cached.append((measure, reading.context(start, end, stops), reading, start))
+            around = reading.context(start, end, stops)
+            if start in items:
+                item = frozenset(items[start])
+                around = around._replace(near=item, left=item, right=frozenset())
+            cached.append((measure, around, reading, start))
         reading.__dict__["placed"] = cached
     return cached
+
+
+def _respectively(reading: Reading) -> dict[int, str]:
+    """The item that each measure after 分别 belongs to, by the place of the measure: 甲、乙和丙分别为10、20和30."""
+    found: dict[int, str] = {}
+    for match in _RESPECTIVELY.finditer(reading.norm):
+        after = [(measure, at) for measure, at, _ in reading.measures if match.end() <= at < match.end() + 40]
+        same = [at for measure, at in after if comparable(measure, after[0][0])]
+        before = _ITEM.split(re.split("[。；！？]", reading.norm[max(0, match.start() - 80) : match.start()])[-1])
+        before = [item for item in before if item and not _ALL_OF_THEM.search(item)]
+        if len(same) > 1 and len(before) >= len(same):
+            found.update(zip(same, before[-len(same) :], strict=True))
+    return found
 
 
 def _nearest(surroundings: Context, found: Sequence[Found]) -> tuple[float, Found | None]:

@@ -72,11 +72,13 @@ def _foreign_names(
     headed = {token.canonical for reading in context for token in reading.tokens if token.kind in NAME_KINDS}
     names = {token.canonical for token in said}
     for token in said:
-        if token.kind == "part" and any((set(token.canonical) - _PLAIN_PARTS) & one.char_set for one in (*sources, *context)):
-            continue
         if token.canonical in known or any(token.canonical in reading.norm for reading in sources):
             if token.canonical not in headed and (other := _elsewhere(sentence, token, sources)):
                 return f"“{sentence.raw_text(token.start, token.end)}”不同于原文的“{other}”"
+            continue
+        if token.kind == "part" and any(
+            (set(token.canonical) - _PLAIN_PARTS) & one.char_set for one in (*sources, *context)
+        ):
             continue
         others = [(reading, other) for reading, other in here if other.canonical not in names]
         place = sentence.context(token.start, token.end)
@@ -101,19 +103,20 @@ def _elsewhere(sentence: Reading, token: Token, sources: Sequence[Reading]) -> s
     took the place of one of the same kind that is.
     """
     begin, end = sentence.clause_at(token.start)
+    named = [one for one in sentence.tokens if begin <= one.start < end and one.kind in NAME_KINDS]
     rest = [
         frozenset(pairs)
         for place, pairs in sentence.pairs.items()
-        if begin <= place < end and not token.start <= place < token.end
+        if begin <= place < end and not any(one.start <= place < one.end for one in named)
     ]
-    here = {one.canonical for one in sentence.tokens if begin <= one.start < end}
+    here = {one.canonical for one in named}
     scored = []
     for reading in sources:
         for low, high in reading.clauses:
             pairs = {pair for place, found in reading.pairs.items() if low <= place < high for pair in found}
             scored.append((sum(not one.isdisjoint(pairs) for one in rest), -len(scored), reading, low, high))
     held, _, home, low, high = max(scored, key=lambda one: one[:2])
-    if held < max(4, 0.6 * len(rest)) or token.canonical in home.norm[low:high]:
+    if held < max(3, 0.6 * len(rest)) or token.canonical in home.norm[low:high]:
         return ""
     others = [
         one

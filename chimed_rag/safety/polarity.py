@@ -68,7 +68,7 @@ def _unhelped(tokens: list[Token]) -> list[Token]:
         for token, after in zip(tokens, following, strict=False)
         if after is None
         or after.start - token.end > 1
-        or min(LADDER[token.canonical]) <= 0
+        or min(LADDER[token.canonical]) < 2
         or min(LADDER[after.canonical]) > 0
     ]
 
@@ -260,7 +260,7 @@ def _beside(mark: Mark, source: Sequence[Mark], agrees: Callable[[Mark, Mark], b
     certain = False
     for one in source:
         their_before, their_after = one.reading.beside(one.start, one.end)
-        both = after == their_after and before == their_before and len(before + after) > 2
+        both = after == their_after and before == their_before and len(before + after) > 1
         if both or (len(after) == 2 and after == their_after):
             if agrees(mark, one):
                 same = one

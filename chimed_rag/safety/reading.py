@@ -314,6 +314,9 @@ def _dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str
     for said, meant_by in rows("lay_terms.tsv"):
         if _LAY_WORD.fullmatch(said) and _LAY_WORD.fullmatch(meant_by):
             words.setdefault(said, words.get(meant_by, (meant_by, "")))
+    for word, (canonical, kind) in words.items():  # 掉头发 is 脱发, which is a name
+        if kind == "" and word != canonical and (name := names().get(canonical)):
+            words[word] = (name.canonical, name.kind)
     automaton = AhoCorasick(list(words), matchkind=MatchKind.LeftmostLongest)
     ill = {word[:-1]: words[word[:-1]] for word in words if word[-1] == "病" and word[:-1] in words}
     return automaton.find_matches_as_indexes, list(words.values()), ill
