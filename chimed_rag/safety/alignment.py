@@ -8,8 +8,9 @@ than `MOST_UNITS` sentences.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from chimed_rag.records import Evidence
 from chimed_rag.safety.reading import Reading
@@ -17,10 +18,13 @@ from chimed_rag.text import sentence_spans
 
 MOST_UNITS = 3
 """Sentences of the literature that may support one sentence together."""
+MOST_READ = 5
+"""Sentences of one passage that are looked at closely."""
 MIN_COVERED = 0.62
 """Share of a sentence's matter that its window, title and headings must hold."""
 _WEAK = 0.35  # what a single character of matter counts that only stands there by itself
 _GAIN = 0.3  # share of a clause that a further sentence must add
+_LONGEST = 600
 _USED = 0.6  # share of a clause of the literature that a sentence must hold to count as repeating it
 _CONTEXT = 0.5  # what a title or heading must leave to the window itself
 
@@ -42,13 +46,16 @@ class Window:
     units: tuple[Unit, ...]
     covered: float
     novel: tuple[tuple[int, int], ...] = ()
-    others: tuple[Reading, ...] = ()
-    """All sentences of the passages, for a subject that one of them names for all."""
 
     @property
     def readings(self) -> tuple[Reading, ...]:
         """Of the units."""
         return tuple(unit.reading for unit in self.units)
+
+    def passages(self) -> tuple[Reading, ...]:
+        """All sentences of the passages, for a subject that one of them names for all."""
+        texts = dict.fromkeys(unit.passage.text for unit in self.units)
+        return tuple(read(text[begin:end]) for text in texts for begin, end in _spans(text))
 
 
 @lru_cache(maxsize=4096)
@@ -57,14 +64,36 @@ def read(text: str) -> Reading:
     return Reading(text)
 
 
-def units(passage: Evidence) -> list[Unit]:
-    """The sentences of a passage."""
-    return [Unit(passage, begin, end, read(passage.text[begin:end])) for begin, end in _spans(passage.text)]
+def units(passage: Evidence, sought: str, place: tuple[int, int] | None = None) -> list[Unit]:
+    """The sentences of a passage at a place, or the `MOST_READ` that share most characters with a sentence, in order."""
+    spans = _spans(passage.text)
+    if place is not None:
+        spans = [(begin, end) for begin, end in spans if begin < place[1] and place[0] < end]
+    if len(spans) > MOST_READ:
+        chars = _raw_pairs(sought)
+        scores = [len(chars & _raw_pairs(passage.text[begin:end])) for begin, end in spans]
+        best = sorted(range(len(spans)), key=lambda place: (-scores[place], place))[:MOST_READ]
+        spans = [spans[place] for place in sorted(best)]
+    return [Unit(passage, begin, end, read(passage.text[begin:end])) for begin, end in spans]
+
+
+@lru_cache(maxsize=4096)
+def _raw_pairs(text: str) -> frozenset[str]:
+    return frozenset(map("".join, pairwise(text))) | frozenset(text)
 
 
 @lru_cache(maxsize=512)
 def _spans(text: str) -> list[tuple[int, int]]:
-    return sentence_spans(text)
+    """Sentences; what is longer than `_LONGEST` is cut at commas, or anywhere."""
+    found: list[tuple[int, int]] = []
+    for begin, end in sentence_spans(text):
+        while end - begin > _LONGEST:
+            cut = max(text.rfind(mark, begin + 1, begin + _LONGEST) for mark in "，、,") + 1
+            cut = cut if cut > begin else begin + _LONGEST
+            found.append((begin, cut))
+            begin = cut
+        found.append((begin, end))
+    return found
 
 
 def context_of(passages: Sequence[Evidence]) -> tuple[Reading, ...]:
@@ -102,8 +131,7 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
             chosen.append(place)
             held |= overlaps[place]
     picked = tuple(candidates[place] for place in sorted(chosen))
-    window = _measured(sentence, picked, held, context)
-    return replace(window, others=tuple(unit.reading for unit in candidates))
+    return _measured(sentence, picked, held, context)
 
 
 def _measured(sentence: Reading, picked: tuple[Unit, ...], held: set[int], context: Sequence[Reading]) -> Window:
@@ -142,11 +170,15 @@ def used_clauses(sentence: Reading, window: Window) -> list[tuple[Reading, int, 
     """The clauses of the window that the sentence repeats, numbers included, as (reading, begin, end)."""
     found = []
     for reading in window.readings:
-        for begin, end in reading.clauses:
-            matter = [place for place in reading.matter if begin <= place < end]
-            held = sum(not sentence.pair_set.isdisjoint(reading.pairs[place]) for place in matter)
-            marks = [reading.norm[place] for _, place, _ in reading.measures if begin <= place < end]
-            held += 3 * sum(mark in sentence.norm for mark in marks)
-            if matter and held >= _USED * (len(matter) + 3 * len(marks)):
+        totals = [0] * len(reading.clauses)
+        helds = [0] * len(reading.clauses)
+        for place in reading.matter:
+            totals[reading.clause_numbers[place]] += 1
+            helds[reading.clause_numbers[place]] += not sentence.pair_set.isdisjoint(reading.pairs[place])
+        for _, place, _ in reading.measures:
+            totals[reading.clause_numbers[place]] += 3
+            helds[reading.clause_numbers[place]] += 3 * (reading.norm[place] in sentence.norm)
+        for (begin, end), total, held in zip(reading.clauses, totals, helds, strict=True):
+            if total and held >= _USED * total:
                 found.append((reading, begin, end))
     return found

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from chimed_rag.records import Check, Citation, Draft, DraftCitation, DraftSentence, Evidence, Sentence
@@ -33,6 +34,7 @@ Entails = Callable[[list[tuple[str, str]]], Sequence[float]]
 Outcome = Literal["passed", "failed", "not_applicable"]
 _BLANK = re.compile(r"\s+")
 _LETTER = re.compile(r"[^\W_]")
+_MOST_PLACES = 20  # where the same words stand more often, the first few decide
 _EDGE = "。．.！!？?；;，,：: \t\n"
 
 
@@ -158,7 +160,7 @@ class _Prover:
 
     def _window(self, text: str, numbers: Sequence[int]) -> Window | None:
         passages = [self._passages[number] for number in numbers]
-        candidates = [unit for passage in passages for unit in units(passage)]
+        candidates = [unit for passage in passages for unit in units(passage, text)]
         return align(read(text), candidates, context_of(passages))
 
     def _prove(self, text: str, numbers: Sequence[int], place: tuple[int, int] | None = None) -> _Proof:
@@ -194,9 +196,7 @@ class _Prover:
         elif len(text) > MAX_CHARACTERS:
             return f"在文献 {shown} 中找不到这句话：它过长，不像一句话"
         else:
-            candidates = [unit for passage in found for unit in units(passage)]
-            if place is not None:
-                candidates = [unit for unit in candidates if unit.begin < place[1] and place[0] < unit.end]
+            candidates = [unit for passage in found for unit in units(passage, text, place)]
             window = align(read(text), candidates, context_of(found))
         if window is None or window.covered < MIN_COVERED:
             return f"在文献 {shown} 中找不到这句话" if place is None else f"与文献 {shown} 的原文不符"
@@ -219,8 +219,19 @@ def _told(proof: _Proof) -> str:
     return where + "；".join(failed) if failed else ""
 
 
+@lru_cache(maxsize=2048)
 def _squeezed(text: str) -> str:
     return _BLANK.sub("", fold(text))
+
+
+@lru_cache(maxsize=256)
+def _squeezed_places(text: str) -> tuple[str, str, Sequence[int]]:
+    """The folded text, the same without blanks, and where each of its characters stood."""
+    folded = fold(text)
+    if not _BLANK.search(folded):
+        return folded, folded, range(len(folded))
+    kept = [at for at, char in enumerate(folded) if not char.isspace()]
+    return folded, "".join(folded[at] for at in kept), kept
 
 
 def _literal(text: str, passage: Evidence, place: tuple[int, int] | None) -> tuple[Evidence, int, int] | None:
@@ -228,12 +239,12 @@ def _literal(text: str, passage: Evidence, place: tuple[int, int] | None) -> tup
     sought = _squeezed(text)
     if place is not None:
         return (passage, *place) if _squeezed(passage.text[slice(*place)]) == sought else None
-    folded = fold(passage.text)
-    kept = [at for at, char in enumerate(folded) if not char.isspace()]
-    squeezed = "".join(folded[at] for at in kept)
+    folded, squeezed, kept = _squeezed_places(passage.text)
     sought = sought.rstrip(_EDGE) or sought
     begin = squeezed.find(sought)
-    while begin >= 0:
+    for _ in range(_MOST_PLACES):
+        if begin < 0:
+            break
         end = begin + len(sought)
         opens = (
             begin == 0 or squeezed[begin - 1] in "。！？!?；;…”" or "\n" in folded[kept[begin - 1] + 1 : kept[begin]]

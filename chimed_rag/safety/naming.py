@@ -112,8 +112,7 @@ def _elsewhere(sentence: Reading, token: Token, sources: Sequence[Reading]) -> s
     here = {one.canonical for one in named}
     scored = []
     for reading in sources:
-        for low, high in reading.clauses:
-            pairs = {pair for place, found in reading.pairs.items() if low <= place < high for pair in found}
+        for (low, high), pairs in zip(reading.clauses, reading.clause_pairs, strict=True):
             scored.append((sum(not one.isdisjoint(pairs) for one in rest), -len(scored), reading, low, high))
     held, _, home, low, high = max(scored, key=lambda one: one[:2])
     if held < max(3, 0.6 * len(rest)) or token.canonical in home.norm[low:high]:

@@ -30,14 +30,14 @@ def population(
     headed = frozenset(value for mark in headings for value in mark.values)
     if source and len({mark.values for mark in headings}) > 1:
         headed = frozenset()  # under 孕妇及哺乳期 the sentence itself tells which
-    everyone = {mark.values for reading in window.others for mark in _all(reading)}
-    if len(everyone) == 1:  # the passage is about one group, and names it where it likes
-        headed |= next(iter(everyone))
     kept = frozenset(value for mark in said for value in mark.values)
     for mark in said:
         agreed, other = rival(mark, source, _same)
         if agreed and (other is None or other.values & kept) or mark.values & headed:
             continue
+        everyone = {one.values for reading in window.passages() for one in _all(reading)}
+        if everyone == {mark.values}:
+            continue  # the passage is about one group, and names it where it likes
         return True, f"“{mark.text}”不同于原文的“{other.text}”" if other else f"原文没有说到“{mark.text}”"
     for reading, begin, end in used:
         lost = [mark for mark in find_marks(reading, POPULATIONS) if begin <= mark.start < end]

@@ -21,8 +21,10 @@ from chimed_rag.text import fold
 
 _CLAUSE_ENDS = frozenset("，。；！？：,;!?:\n")
 _HARD_ENDS = frozenset("。；！？;!?\n")
+_CLAUSE = re.compile("[^" + "".join(sorted(_CLAUSE_ENDS)) + "]+")
 _DROPPED = re.compile(r"[\s*_`#>|]+")
 _LAY_WORD = re.compile("[\u4e00-\u9fff]{2,6}")
+_FOREIGN = re.compile("[\ud800-\udfff\ue000-\uf8ff]")  # lone surrogates, and the characters that stand for measures
 _MASK, _MASKS = 0xE000, 6000
 
 
@@ -52,7 +54,7 @@ class Reading:
     def __init__(self, raw: str) -> None:
         self.raw = raw
         self.measures: list[tuple[Measure, int, int]] = []
-        masked, starts, ends = self._mask(fold(raw))
+        masked, starts, ends = self._mask(_FOREIGN.sub("\ufffd", fold(raw)))
         self.tokens: list[Token] = []
         self.norm, self._starts, self._ends = self._replace(masked, starts, ends)
         places = {raw_start: place for place, raw_start in enumerate(self._starts)}
@@ -94,9 +96,9 @@ class Reading:
         new_ends: list[int] = []
         place = length = 0
         for index, begin, stop in find(text):
-            if _splits_word(text, begin) or _splits_word(text, stop):
+            if begin < place or (_is_plain(text[begin]) and _splits_word(text, begin)):
                 continue
-            if begin < place:
+            if _is_plain(text[stop - 1]) and _splits_word(text, stop):
                 continue
             canonical, kind = meanings[index]
             after = stop
@@ -129,15 +131,7 @@ class Reading:
     @cached_property
     def clauses(self) -> list[tuple[int, int]]:
         """Half-open spans between commas, colons and stops; none is empty."""
-        found, begin = [], 0
-        for place, char in enumerate(self.norm):
-            if char in _CLAUSE_ENDS:
-                if begin < place:
-                    found.append((begin, place))
-                begin = place + 1
-        if begin < len(self.norm):
-            found.append((begin, len(self.norm)))
-        return found
+        return [match.span() for match in _CLAUSE.finditer(self.norm)]
 
     @cached_property
     def matter(self) -> list[int]:
@@ -146,28 +140,39 @@ class Reading:
         for token in self.tokens:
             if token.kind == "light":
                 light[token.start : token.end] = b"\1" * (token.end - token.start)
+        return [place for place, char in enumerate(self.norm) if char.isalnum() and not light[place]]
+
+    @cached_property
+    def _neighbours(self) -> list[tuple[int, int]]:
+        """Places of matter that follow each other within a clause."""
+        clause = self.clause_numbers
         return [
-            place
-            for place, char in enumerate(self.norm)
-            if not light[place] and char.isalnum() and not _MASK <= ord(char) < _MASK + _MASKS
+            (one, other) for one, other in zip(self.matter, self.matter[1:], strict=False) if clause[one] == clause[other]
         ]
 
     @cached_property
     def pairs(self) -> dict[int, tuple[str, ...]]:
         """For each place of `matter`, the pairs of neighbouring characters it is in, within its clause."""
-        clause = self.clause_numbers
         found: dict[int, tuple[str, ...]] = {place: () for place in self.matter}
-        for one, other in zip(self.matter, self.matter[1:], strict=False):
-            if clause[one] == clause[other]:
-                pair = self.norm[one] + self.norm[other]
-                found[one] += (pair,)
-                found[other] += (pair,)
+        for one, other in self._neighbours:
+            pair = (self.norm[one] + self.norm[other],)
+            found[one] += pair
+            found[other] += pair
         return found
 
     @cached_property
     def pair_set(self) -> frozenset[str]:
         """All pairs of `pairs`."""
-        return frozenset(pair for pairs in self.pairs.values() for pair in pairs)
+        norm = self.norm
+        return frozenset(norm[one] + norm[other] for one, other in self._neighbours)
+
+    @cached_property
+    def clause_pairs(self) -> list[set[str]]:
+        """The pairs of each clause."""
+        found: list[set[str]] = [set() for _ in self.clauses]
+        for one, other in self._neighbours:
+            found[self.clause_numbers[one]].add(self.norm[one] + self.norm[other])
+        return found
 
     @cached_property
     def char_set(self) -> frozenset[str]:
@@ -269,6 +274,10 @@ def _dice(one: frozenset[str], other: frozenset[str]) -> float:
 def weight(chars: frozenset[str]) -> int:
     """How much characters tell: one each, a measure three."""
     return len(chars) + 2 * sum("\ue000" <= char < "\uf900" for char in chars)
+
+
+def _is_plain(char: str) -> bool:
+    return char < "\x80"
 
 
 def _splits_word(text: str, place: int) -> bool:
