@@ -18,6 +18,7 @@ from chimed_rag.safety.polarity import CONTRASTS, denials, ladder_marks, negatio
 from chimed_rag.safety.population import POPULATIONS, population
 from chimed_rag.safety.reading import Context, Reading, likeness
 
+_RATIO = re.compile("[\ue000-\uf8ff][：:比][\ue000-\uf8ff]")
 _RESPECTIVELY = re.compile("分别|依次")
 _ALL_OF_THEM = re.compile("[二两三四五几]者|^其")
 _ITEM = re.compile("[、，,和与及]|以及")
@@ -102,16 +103,23 @@ def _placed(reading: Reading) -> list[Found]:
 
 
 def _respectively(reading: Reading) -> dict[int, str]:
-    """The item that each measure after 分别 belongs to, by the place of the measure: 甲、乙和丙分别为10、20和30."""
+    """The item that each measure after 分别 or in a ratio belongs to, by the place of the measure: 甲、乙和丙分别为10、20和30."""
     found: dict[int, str] = {}
     for match in _RESPECTIVELY.finditer(reading.norm):
         after = [(measure, at) for measure, at, _ in reading.measures if match.end() <= at < match.end() + 40]
         same = [at for measure, at in after if comparable(measure, after[0][0])]
-        before = _ITEM.split(re.split("[。；！？]", reading.norm[max(0, match.start() - 80) : match.start()])[-1])
-        before = [item for item in before if item and not _ALL_OF_THEM.search(item)]
-        if len(same) > 1 and len(before) >= len(same):
-            found.update(zip(same, before[-len(same) :], strict=True))
+        _pair(found, reading, match.start(), same)
+    for match in _RATIO.finditer(reading.norm):
+        _pair(found, reading, match.start(), [match.start(), match.end() - 1])
     return found
+
+
+def _pair(found: dict[int, str], reading: Reading, place: int, measured: list[int]) -> None:
+    """Gives the last of the items that stand before a place in its sentence to the measures, by rank."""
+    before = _ITEM.split(re.split("[。；！？]", reading.norm[max(0, place - 80) : place])[-1])
+    before = [item for item in before if item and not _ALL_OF_THEM.search(item)]
+    if len(measured) > 1 and len(before) >= len(measured):
+        found.update(zip(measured, before[-len(measured) :], strict=True))
 
 
 def _nearest(surroundings: Context, found: Sequence[Found]) -> tuple[float, Found | None]:
@@ -121,9 +129,14 @@ def _nearest(surroundings: Context, found: Sequence[Found]) -> tuple[float, Foun
 
 
 def _is_idle(measure: Measure, sources: Sequence[Reading]) -> bool:
-    """一次 and 一种 as words, not as counts; 一天 where the literature says 每日."""
-    if measure.text in ("一天", "一日", "1天", "1日", "每天"):
-        return any("每日" in reading.norm for reading in sources)
+    """一次 and 一种 as words, not as counts; 一天 and 24小时 where the literature counts by the day; 每升."""
+    if measure.unit == "d" and measure.low == measure.high and abs(measure.low - 1) < 1e-9:
+        return any(
+            "每日" in reading.norm or any(one.per == "day" or one.unit == "次/d" for one, _, _ in reading.measures)
+            for reading in sources
+        )
+    if measure.text[:1] == "每" and measure.unit in ("L", "g"):
+        return True
     return measure.low == measure.high == 1 and measure.text[:1] in "一1" and measure.unit in ("次", "种", "个", "度")
 
 

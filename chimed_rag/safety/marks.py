@@ -14,7 +14,7 @@ from typing import NamedTuple
 from chimed_rag.safety.reading import Context, Find, Reading, likeness, weight
 from chimed_rag.text import fold
 
-SWAPPED = 0.45
+SWAPPED = 0.5
 """By so much must the surroundings of another mark fit better before two marks count as exchanged; see `fits_better`."""
 
 

@@ -81,10 +81,11 @@ _DAILY = re.compile(r"(?:每日|一日|每天|一天|日|全天|24小时|24h|每
 _PERIODS = re.compile(r"每(?P<what>分钟?|小时|周|星期|月|个月|年)[^，。；：、,;\d每]{0,6}$")
 _PER_KILO = re.compile(r"每(?:公斤|千克|kg)(?:体重)?[^，。；：、,;\d]{0,6}$")
 _PER_HOUR = re.compile(r"每小时[^，。；：、,;\d]{0,10}$")
+_EACH = re.compile("每(?P<what>年|个?月|周|星期|升|毫升)(?![一二两三四五六七八九十\\d])")
 _EVERY_OTHER_DAY = re.compile(r"(?:每?隔[一1]?[日天]|qod)(?:[^，。；：、,;\d]{0,3}?(?:一|1)次)?")
 _SAME_LENGTH = re.compile("之(?=[内前后上下])")  # 5分钟之内 as 5分钟以内
 _ORDINAL = re.compile(
-    r"第(?P<number>\d{1,3}|[一二三四五六七八九十])(?!选择|时间|线|位的|诊断)(?:[剂针次个位代](?!表))?|首(?P<first>[次剂针])"
+    r"第(?P<number>\d{1,3}|[一二三四五六七八九十])(?!选择|时间|线|位的|诊断|\d|[～~至到-]|[天周日月年]|小时)(?:[剂针次个位代](?!表))?|首(?P<first>[次剂针])"
 )
 _ROMAN = {"ⅰ": 1, "ⅱ": 2, "ⅲ": 3, "ⅳ": 4, "ⅴ": 5, "ⅵ": 6, "i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 _HAN = {char: value for value, char in enumerate("〇一二三四五六七八九十")} | {"两": 2}
@@ -97,7 +98,7 @@ _FRACTION = re.compile(
     r"|百分之(?P<percent>\d{1,3}(?:\.\d{1,3})?|[一二三四五六七八九十]{1,3})|一半"
 )
 _BARE = re.compile(r"(?<![a-z0-9.\-])\d{1,9}(?:\.\d{1,6})?(?![a-z0-9.])(?!-[a-z])")
-_NUMBERISH = re.compile("[0-9首一二三四五六七八九十两半隔ⅰ-ⅵ]|qd|qn|qod|bid|tid|qid|iv|i型|i期|i级")
+_NUMBERISH = re.compile("[0-9首每一二三四五六七八九十两半隔ⅰ-ⅵ]|qd|qn|qod|bid|tid|qid|iv|i型|i期|i级")
 
 
 class Measure(NamedTuple):
@@ -162,6 +163,14 @@ def measures(text: str) -> list[Measure]:
         if not any(taken[quantity.start : quantity.end]):
             start, end, low, high, unit, bound, per = _dose(folded, quantity, found)
             keep(max(start, taken.rfind(1, 0, quantity.start) + 1), end, low, high, unit, bound, per)
+    for match in _EACH.finditer(folded):
+        if not any(taken[match.start() : match.end()]):
+            unit, scale = _UNITS.get(canonical_unit(match["what"]), (match["what"], 1.0))
+            if unit in ("d", "月"):
+                days = scale * (30.0 if unit == "月" else 1.0)
+                keep(*match.span(), 1 / days, 1 / days, "次/d")
+            else:
+                keep(*match.span(), scale, scale, unit)
     for match in _FRACTION.finditer(folded):
         if not any(taken[match.start() : match.end()]):
             value = _fraction(match)
@@ -178,7 +187,9 @@ def measures(text: str) -> list[Measure]:
     return _joined(sorted(found), folded)
 
 
-_MIXED = re.compile(r"(\d{1,3})\s?(天|日|周|个月|月|岁|年|小时|分钟)(?=[至到~～-]\d{1,3}\s?(天|日|周|个月|月|岁|年|小时|分钟))")
+_MIXED = re.compile(
+    r"(\d{1,3})\s?(天|日|周|个月|月|岁|年|小时|分钟)(?=[至到~～-]\d{1,3}\s?(天|日|周|个月|月|岁|年|小时|分钟))"
+)
 
 
 def _apart(found: list[Quantity]) -> list[Quantity]:
@@ -241,8 +252,9 @@ def _dose(text: str, quantity: Quantity, found: list[Measure]) -> tuple[int, int
     if unit in _DOSES and not per and _PER_HOUR.search(before):
         per, factor = "day", factor * 24
     if unit == "次" and (often := _PERIODS.search(before)):
-        name, scale = _UNITS.get(canonical_unit(often["what"].replace("个", "")), ("d", 1 / 1440))
-        unit, factor = f"次/{name}", factor / (1 / 1440 if often["what"] == "分" else scale)
+        base, scale = _UNITS.get(canonical_unit(often["what"].replace("个", "")), ("d", 1 / 1440))
+        scale = 1 / 1440 if often["what"] == "分" else scale * (30.0 if base == "月" else 1.0)
+        unit, factor, begin = "次/d", factor / scale, min(begin, max(0, start - 14) + often.start())
     if unit == "次" and (daily := _DAILY.search(before)):
         unit, begin = "次/d", min(begin, max(0, start - 14) + daily.start())
         while found and found[-1].start >= begin:  # 24小时内 of 24小时内4次 is no measure of its own

@@ -14,15 +14,23 @@ from chimed_rag.entities.lexicon import unknown_drugs
 from chimed_rag.safety.alignment import Window
 from chimed_rag.safety.reading import Reading, Token, likeness
 
-NAME_KINDS = frozenset(("drug", "disease", "test", "herb", "term", "sign", "part"))
+NAME_KINDS = frozenset(("drug", "disease", "test", "herb", "term", "sign", "part", "germ", "act"))
 _MEDICAL = frozenset(
-    "炎癌瘤症病疹疮痈疽疡梗栓痛胀痒麻痹瘫瘀瘘疝痔瘢痕痰咳喘哮晕厥惊搐颤疸肿胸腹背腰颈肩膝髋踝腕肘骨髓脊椎关节韧肌腱筋膜皮毛甲发头颅脑"
-    "眼耳鼻咽喉舌牙齿唇口腔食管胃肠肛肝胆胰脾肾膀胱尿道精睾卵巢宫阴乳腺甲状肺气心脉血淋巴菌毒霉素酶激抗体疫苗酸碱钠钾钙镁磷铁锌碘"
-    "糖脂蛋白胆固醇胺唑啶嗪汀坦普利洛韦沙星林芬酮酚苷醇片胶囊丸剂注射滴输吸切除缝移植放化疗透析镜检超片穿刺孕产胎婴"
+    "炎癌瘤疹疮痈疽疡梗栓痛胀痒痹瘫瘀瘘疝痔瘢痕痰咳喘晕厥惊搐颤疸肿胸腹腰颈肩膝髋踝腕肘骨髓脊椎韧肌腱筋颅脑眼耳鼻咽喉舌牙齿唇肠肛肝胆胰脾肾"
+    "膀胱尿睾卵巢宫乳腺肺脉血淋菌毒霉酶疫苗酸碱钠钾钙镁磷铁锌碘糖脂蛋醇胺唑啶嗪汀坦韦沙芬酮酚苷囊丸孕胎"
 )
+_WIDER = {
+    "血压": ("收缩压", "舒张压"),
+    "转氨酶": ("转移酶",),
+    "血脂": ("胆固醇", "甘油三酯"),
+    "电解质": ("血钾", "血钠"),
+}
+"""Names that sum up others."""
 _PLAIN_PARTS = frozenset("部脏腔体")  # 胃部 is 胃
 _LATIN = re.compile("[a-zα-ω0-9][a-zα-ω0-9+-]*")
-_KIND = re.compile("(?!.?[的和与及或为是有无])[\u4e00-\u9fff]{1,2}[性型](?![质别能状格情交生欲功激病腺号])[\u4e00-\u9fff]")
+_KIND = re.compile(
+    "(?!.?[的和与及或为是有无])[\u4e00-\u9fff]{1,2}[性型](?![质别能状格情交生欲功激病腺号])[\u4e00-\u9fff]"
+)
 _VERBS = (
     "引起",
     "增强",
@@ -58,7 +66,7 @@ def naming(sentence: Reading, window: Window, context: Sequence[Reading]) -> tup
         or _foreign_drugs(sentence, drugs, window.readings, context)
         or _foreign_latin(sentence, window.readings, context)
         or _other_kinds(sentence, window.readings)
-        or _foreign_words(sentence, window)
+        or _foreign_words(sentence, window, context)
         or _turned(sentence, window.readings)
     )
     return bool(said or drugs or fault), fault
@@ -75,6 +83,8 @@ def _foreign_names(
         if token.canonical in known or any(token.canonical in reading.norm for reading in sources):
             if token.canonical not in headed and (other := _elsewhere(sentence, token, sources)):
                 return f"“{sentence.raw_text(token.start, token.end)}”不同于原文的“{other}”"
+            continue
+        if any(wider in one.norm for wider in _WIDER.get(token.canonical, ()) for one in sources):
             continue
         if token.kind == "part" and any(
             (set(token.canonical) - _PLAIN_PARTS) & one.char_set for one in (*sources, *context)
@@ -110,17 +120,19 @@ def _elsewhere(sentence: Reading, token: Token, sources: Sequence[Reading]) -> s
         if begin <= place < end and not any(one.start <= place < one.end for one in named)
     ]
     here = {one.canonical for one in named}
+    marks = [sentence.norm[place] for _, place, _ in sentence.measures if begin <= place < end]
     scored = []
     for reading in sources:
         for (low, high), pairs in zip(reading.clauses, reading.clause_pairs, strict=True):
-            scored.append((sum(not one.isdisjoint(pairs) for one in rest), -len(scored), reading, low, high))
+            held = sum(not one.isdisjoint(pairs) for one in rest) + 3 * sum(
+                mark in reading.norm[low:high] for mark in marks
+            )
+            scored.append((held, -len(scored), reading, low, high))
     held, _, home, low, high = max(scored, key=lambda one: one[:2])
-    if held < max(3, 0.6 * len(rest)) or token.canonical in home.norm[low:high]:
+    if held < max(3, 0.6 * (len(rest) + 3 * len(marks))) or token.canonical in home.norm[low:high]:
         return ""
     others = [
-        one
-        for one in home.tokens
-        if low <= one.start < high and one.kind == token.kind and one.canonical not in here
+        one for one in home.tokens if low <= one.start < high and one.kind == token.kind and one.canonical not in here
     ]
     return home.raw_text(others[0].start, others[0].end) if others else ""
 
@@ -154,8 +166,8 @@ def _foreign_drugs(
     return ""
 
 
-def _foreign_words(sentence: Reading, window: Window) -> str:
-    chars = frozenset().union(*(reading.char_set for reading in window.readings))
+def _foreign_words(sentence: Reading, window: Window, context: Sequence[Reading]) -> str:
+    chars = frozenset().union(*(reading.char_set for reading in (*window.readings, *context)))
     for start, end in window.novel:
         run = [sentence.norm[place] for place in range(start, end) if sentence.norm[place].isalnum()]
         new = [char for char in run if char not in chars]

@@ -25,6 +25,8 @@ _POSSIBLE = re.compile(
     "引起|出现|使|见|有|致|升高|降低|增强|减弱|加重|影响|损伤|发|表现|伴|持续|分|达|加快|减慢|抑制|缓解|形成|诱|产生|延长|缩短|危及|波及|累及|合并|并发|伤|变"
 )  # 可引起 is a possibility, no permission
 
+_HELPERS = re.compile("(?:作为|作|列为|常规|再|主张|应|可|都|均|被|首先){0,4}")
+
 Fault = str
 """What is wrong, in Chinese; "" if nothing is."""
 
@@ -46,7 +48,8 @@ def _token_marks(reading: Reading, kind: str, words: Collection[str]) -> list[Ma
             token
             for token in reading.tokens
             if token.canonical in words
-            and (kind == "possible") == (token.canonical == "可" and _POSSIBLE.match(reading.norm, token.end) is not None)
+            and (kind == "possible")
+            == (token.canonical == "可" and _POSSIBLE.match(reading.norm, token.end) is not None)
         ]
         if kind == "ladder":
             tokens = _unhelped(tokens)
@@ -75,6 +78,12 @@ def _unhelped(tokens: list[Token]) -> list[Token]:
 
 def _values(reading: Reading, kind: str, token: Token) -> frozenset[str]:
     if kind != "denial":
+        denied = [one for one in reading.tokens if one.canonical == "不" and 0 <= token.start - one.end <= 6]
+        if kind == "ladder" and min(LADDER[token.canonical]) > 1 and denied:
+            clause = reading.clause_at(token.start)[0]
+            between = reading.norm[denied[-1].end : token.start]
+            if denied[-1].start >= clause and _HELPERS.fullmatch(between):
+                return frozenset(("-2", "0"))  # 不作为常规推荐 recommends nothing
         return frozenset(map(str, LADDER[token.canonical]))
     return frozenset((_head(reading, token.end),))
 
@@ -214,7 +223,11 @@ def strength(
     """
     ladder, classes = ladder_marks(sentence), find_marks(sentence, CONTRASTS)
     their_ladder = [mark for reading in sources for mark in ladder_marks(reading)]
-    fault = _possible(sentence, their_ladder) or _climbed(ladder, their_ladder, sources, context) or _left_out(sentence, their_ladder, used)
+    fault = (
+        _possible(sentence, their_ladder)
+        or _climbed(ladder, their_ladder, sources, context)
+        or _left_out(sentence, their_ladder, used)
+    )
     fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources)
     return bool(ladder or classes or their_ladder or fault), fault
 
@@ -312,7 +325,7 @@ def _contrasted(said: Sequence[Mark], sources: Sequence[Reading], context: Seque
 
 _OPPOSITES = dict(
     pair
-    for one, other in  "高低 大小 多少 强弱 快慢 早晚 前后 上下 内外 左右 冷热 干湿 升降 增减 长短 粗细 轻重 深浅 近远 软硬 松紧 急慢 实虚 寒热 "
+    for one, other in "高低 大小 多少 强弱 快慢 早晚 前后 上下 内外 左右 冷热 干湿 升降 增减 长短 粗细 轻重 深浅 近远 软硬 松紧 急慢 实虚 寒热 "
     "男女 初复 首末 入出 单双 良恶 显隐 阴阳 动静 开关 主次 新旧 浓淡 胖瘦 厚薄 疏密 盈亏 开闭 收放 宽窄 凹凸 伸屈".split()
     for pair in ((one, other), (other, one))
 )

@@ -102,10 +102,23 @@ class Reading:
                 continue
             canonical, kind = meanings[index]
             after = stop
-            if canonical == "不" and text[stop : stop + 1] == "过" and text[stop + 1 : stop + 2] not in "敏度量多少高低早晚":
+            if (
+                canonical == "不"
+                and text[stop : stop + 1] == "过"
+                and text[stop + 1 : stop + 2] not in "敏度量多少高低早晚"
+            ):
                 if begin == 0 or text[begin - 1] in _CLAUSE_ENDS:
-                    canonical, kind, stop, after = "但", "light", stop + 1, stop + 1  # 不过 that opens a clause denies nothing
-            if text[stop - 1] == "病" and text[stop : stop + 1] == "人" and (shorter := inner.get(text[begin : stop - 1])):
+                    canonical, kind, stop, after = (
+                        "但",
+                        "light",
+                        stop + 1,
+                        stop + 1,
+                    )  # 不过 that opens a clause denies nothing
+            if (
+                text[stop - 1] == "病"
+                and text[stop : stop + 1] == "人"
+                and (shorter := inner.get(text[begin : stop - 1]))
+            ):
                 (canonical, kind), stop, after = shorter, stop - 1, stop + 1  # 哮喘病人 is no 哮喘病
             pieces += (text[place:begin], canonical)
             length += begin - place
@@ -147,7 +160,9 @@ class Reading:
         """Places of matter that follow each other within a clause."""
         clause = self.clause_numbers
         return [
-            (one, other) for one, other in zip(self.matter, self.matter[1:], strict=False) if clause[one] == clause[other]
+            (one, other)
+            for one, other in zip(self.matter, self.matter[1:], strict=False)
+            if clause[one] == clause[other]
         ]
 
     @cached_property
@@ -241,7 +256,7 @@ class Reading:
         low, high = self.clause_at(start)
         around = [at for at in range(max(low, start - 40), min(high, end + 40)) if tells[at] and not start <= at < end]
         return Context(
-            frozenset(left[:3]), frozenset(left), frozenset(right), frozenset(self.norm[at] for at in around)
+            frozenset(left[:4]), frozenset(left), frozenset(right), frozenset(self.norm[at] for at in around)
         )
 
     @cached_property
