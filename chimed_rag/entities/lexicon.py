@@ -1,9 +1,9 @@
 """Names of drugs, diseases, tests and herbs, found in text by an Aho-Corasick automaton and made one for each thing.
 
 What is covered: `query/trade_names.tsv`, `query/abbreviations.tsv`, the titles and aliases of the starter literature,
-`names.tsv` beside this module, and drug names of common endings (-西林, -沙坦, -洛尔). What is not covered: finding names by
-their context (the tagger does), dosage forms as different things, and aliases of diseases as equal (an alias there
-is often a wider word: 胸痛 for an infarction).
+`names.tsv` beside this module, and drug names of common endings (-西林, -沙坦, -洛尔). What is not covered: finding
+names by their context (the tagger does), dosage forms as different things, and aliases of diseases as equal (an alias
+there is often a wider word: 胸痛 for an infarction).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chimed_rag.text import fold
 
 
 class Name(NamedTuple):
-    """What a name stands for: `canonical` is equal for names of one thing; `kind` is drug, disease, test, herb or term."""
+    """What a name stands for: `canonical` is equal for names of one thing; `kind`: drug, disease, test, herb, term."""
 
     canonical: str
     kind: str
@@ -42,8 +42,8 @@ def names() -> Mapping[str, Name]:
     found: dict[str, Name] = {}
     for kind, listed in _listed():
         for group in listed.split():
-            first, *others = group.split("=")
-            for name in (first, *others):
+            first, *same = group.split("=")
+            for name in (first, *same):
                 found.setdefault(name, Name(first, kind))
     for trade, generic in rows("trade_names.tsv"):
         found.setdefault(trade, Name(generic.split()[0], "drug"))

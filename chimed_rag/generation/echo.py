@@ -17,8 +17,8 @@ class EchoGenerator:
     """Echoes a script, or the first sentence of each passage with its place.
 
     Args:
-        script: what to say. A string is read as a language model's words are (`markers.read_draft`): "每日三次。[1][2]" gives
-            citations without a place. None: the first sentence of each passage.
+        script: what to say. A string is read as a language model's words are (`markers.read_draft`):
+            "每日三次。[1][2]" gives citations without a place. None: the first sentence of each passage.
 
     >>> EchoGenerator(["水是液体。[1]"]).generate("水？", []).sentences[0].citations[0].number
     1

@@ -1,9 +1,9 @@
 """Reads what a language model wrote: sentences, and the marks by which they cite passages.
 
-What is covered: [1] ［1］ 【1】 〔1〕 (1) （1）, several in one ([1,2], [1、3], [1-3]) or side by side, before or after the full stop, on
-a line of their own, with 文献 or 来源 before the number; bullets and numbering, which do not become sentences. Markdown,
-HTML and scripts stay plain text (rendering escapes them). What is not covered: footnotes with text, citations by title.
-Time is linear in the text.
+What is covered: [1] ［1］ 【1】 〔1〕 (1) （1）, several in one ([1,2], [1、3], [1-3]) or side by side, before or
+after the full stop, on a line of their own, with 文献 or 来源 before the number; bullets and numbering, which do not
+become sentences. Markdown, HTML and scripts stay plain text (rendering escapes them). What is not covered: footnotes
+with text, citations by title. Time is linear in the text.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _WHOLE = re.compile(r"[^\W_]")
 def read_draft(generator: str, text: str) -> Draft:
     """The sentences of a text with the passages they cite, in order; an empty text gives an empty draft.
 
-    Marks at the end of a sentence, on either side of its full stop, become citations without a place; marks in the middle
-    of a sentence do too, and leave the text. A mark in round brackets counts only at the end: (1) within is a list.
+    Marks at the end of a sentence, on either side of its full stop, become citations without a place; marks in the
+    middle of a sentence do too, and leave the text. A mark in round brackets counts only at the end: (1) within is a list.
 
     >>> read_draft("echo", "每日三次。[1][2]").sentences[0].citations[1].number
     2

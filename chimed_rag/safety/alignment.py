@@ -1,8 +1,8 @@
 """Finds where a sentence stands in a literature that words it otherwise: the few sentences that together cover it.
 
-What is covered: reordered clauses, a clause from another sentence of the passages, a subject that the title or a heading
-supplies. What is not covered: whether what they say is the same (the other modules compare that); inference over more
-than `MOST_UNITS` sentences.
+What is covered: reordered clauses, a clause from another sentence of the passages, a subject that the title or a
+heading supplies. What is not covered: whether what they say is the same (the other modules compare that); inference
+over more than `MOST_UNITS` sentences.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def read(text: str) -> Reading:
 
 
 def units(passage: Evidence, sought: str, place: tuple[int, int] | None = None) -> list[Unit]:
-    """The sentences of a passage at a place, or the `MOST_READ` that share most characters with a sentence, in order."""
+    """The sentences of a passage at a place, or the `MOST_READ` that share most with a sentence, in order."""
     spans = _spans(passage.text)
     if place is not None:
         spans = [(begin, end) for begin, end in spans if begin < place[1] and place[0] < end]

@@ -1,12 +1,14 @@
 """Proves each sentence of a draft against the literature, step by step; what fails a step is not supported.
 
 Each step leaves one `Check` in `Sentence.checks`, in this order and under these names (`CHECKS`): `passage_exists`,
-`quote_found`, `numbers_agree`, `negation_agrees`, `strength_agrees`, `population_agrees`, `names_agree`, `entailment`.
+`quote_found`, `numbers_agree`, `negation_agrees`, `strength_agrees`, `population_agrees`, `names_agree`,
+`entailment`.
 
-What is covered: citations of passages that were never retrieved; places outside a passage; citations that a draft forgot;
-quotes that a removed page header interrupts (one citation for each part); sentences that word their passage otherwise or
-join two passages, with their numbers, units, negations, strengths, populations and names (see the module of each step).
-What is not covered: inference beyond what the words say, arithmetic, temporal order, and whether the literature is right.
+What is covered: citations of passages that were never retrieved; places outside a passage; citations that a draft
+forgot; quotes that a removed page header interrupts (one citation for each part); sentences that word their passage
+otherwise or join two passages, with their numbers, units, negations, strengths, populations and names (see the module
+of each step). What is not covered: inference beyond what the words say, arithmetic, temporal order, and whether the
+literature is right.
 """
 
 from __future__ import annotations
@@ -14,28 +16,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal
 
 from chimed_rag.records import Check, Citation, Draft, DraftCitation, DraftSentence, Evidence, Sentence
 from chimed_rag.safety.alignment import MIN_COVERED, Unit, Window, align, context_of, read, units, used_clauses
 from chimed_rag.safety.comparison import COMPARED, compare
-from chimed_rag.text import fold
+from chimed_rag.safety.quoting import cite, literal, squeezed
 
 CHECKS = ("passage_exists", "quote_found", *COMPARED, "entailment")
 """The names of the checks, in order; other programs rely on them."""
 MIN_ENTAILMENT = 0.5
 """Probability of entailment from which an NLI model's word counts as agreement."""
 MAX_CHARACTERS = 2000
-"""A longer sentence is no sentence: it is compared as far as this, and unsupported unless it is a quote."""
+"""A longer sentence is no sentence: unsupported, unless it is a literal quote."""
 
 Entails = Callable[[list[tuple[str, str]]], Sequence[float]]
 """Pairs of (premise, hypothesis) to the probability that the premise entails the hypothesis."""
 Outcome = Literal["passed", "failed", "not_applicable"]
-_BLANK = re.compile(r"\s+")
 _LETTER = re.compile(r"[^\W_]")
-_MOST_PLACES = 20  # where the same words stand more often, the first few decide
-_EDGE = "。．.！!？?；;，,：: \t\n"
 
 
 @dataclass
@@ -63,9 +61,9 @@ def verify(
 ) -> tuple[Sentence, ...]:
     """One sentence for each of the draft, in order, with its verdict, its citations and the checks behind them.
 
-    A sentence is supported if one of its citations passes every check, or all of them together do; citations that fail are
-    dropped and named in the checks. A sentence without citations gets the passage that passes every check, if one does.
-    `Citation.number` is the number of the passage; for every citation `documents(document_id)[start:end] == quote` holds.
+    A sentence is supported if one of its citations passes every check, or all of them together do; citations that fail
+    are dropped and named in the checks. A sentence without citations gets the passage that passes every check, if one does.
+    `Citation.number` is that of the passage; for every citation `documents(document_id)[start:end] == quote` holds.
 
     Args:
         draft: what a generator wrote.
@@ -133,12 +131,12 @@ class _Prover:
 
     def _forgotten(self, text: str) -> _Proof:
         """A sentence without citations, against all passages: the first that passes every check is cited."""
-        sought = _squeezed(text)
+        sought = squeezed(text)
         scored = []
         for number, passage in self._passages.items():
             window = self._window(text, [number]) if len(sought) <= MAX_CHARACTERS else None
             scored.append(
-                (2.0 if sought and sought in _squeezed(passage.text) else window.covered if window else 0.0, -number)
+                (2.0 if sought and sought in squeezed(passage.text) else window.covered if window else 0.0, -number)
             )
         tried = [
             self._prove(text, [-number]) for score, number in sorted(scored, reverse=True)[:3] if score > MIN_COVERED
@@ -189,7 +187,7 @@ class _Prover:
             return "句子没有内容"
         if place is not None and not 0 <= place[0] < place[1] <= len(found[0].text):
             return f"所引位置不在文献 {shown} 之内"
-        whole = next((spot for passage in found if (spot := _literal(text, passage, place))), None)
+        whole = next((spot for passage in found if (spot := literal(text, passage, place))), None)
         if whole is not None:
             passage, begin, end = whole
             window: Window | None = Window((Unit(passage, begin, end, read(text)),), 1.0)
@@ -200,7 +198,7 @@ class _Prover:
             window = align(read(text), candidates, context_of(found))
         if window is None or window.covered < MIN_COVERED:
             return f"在文献 {shown} 中找不到这句话" if place is None else f"与文献 {shown} 的原文不符"
-        citations = [one for unit in window.units if (one := _cite(unit, texts[unit.passage.number])) is not None]
+        citations = [one for unit in window.units if (one := cite(unit, texts[unit.passage.number])) is not None]
         if len(citations) != len(window.units):
             return f"文献 {shown} 的原文与检索到的不同"
         proof.citations = tuple(dict.fromkeys(citation for parts in citations for citation in parts))
@@ -217,81 +215,3 @@ def _told(proof: _Proof) -> str:
     failed = [detail for outcome, detail in proof.outcomes.values() if outcome == "failed" and detail]
     where = f"文献 {'、'.join(map(str, proof.numbers))}：" if proof.numbers else ""
     return where + "；".join(failed) if failed else ""
-
-
-@lru_cache(maxsize=2048)
-def _squeezed(text: str) -> str:
-    return _BLANK.sub("", fold(text))
-
-
-@lru_cache(maxsize=256)
-def _squeezed_places(text: str) -> tuple[str, str, Sequence[int]]:
-    """The folded text, the same without blanks, and where each of its characters stood."""
-    folded = fold(text)
-    if not _BLANK.search(folded):
-        return folded, folded, range(len(folded))
-    kept = [at for at, char in enumerate(folded) if not char.isspace()]
-    return folded, "".join(folded[at] for at in kept), kept
-
-
-def _literal(text: str, passage: Evidence, place: tuple[int, int] | None) -> tuple[Evidence, int, int] | None:
-    """Where a sentence stands word for word, but for blanks, width and case: at its place, or as whole sentences."""
-    sought = _squeezed(text)
-    if place is not None:
-        return (passage, *place) if _squeezed(passage.text[slice(*place)]) == sought else None
-    folded, squeezed, kept = _squeezed_places(passage.text)
-    sought = sought.rstrip(_EDGE) or sought
-    begin = squeezed.find(sought)
-    for _ in range(_MOST_PLACES):
-        if begin < 0:
-            break
-        end = begin + len(sought)
-        opens = (
-            begin == 0 or squeezed[begin - 1] in "。！？!?；;…”" or "\n" in folded[kept[begin - 1] + 1 : kept[begin]]
-        )
-        closes = (
-            end == len(squeezed) or squeezed[end] in "。！？!?；;…." or "\n" in folded[kept[end - 1] + 1 : kept[end]]
-        )
-        if opens and closes:
-            while end < len(squeezed) and squeezed[end] in "。！？!?；;…”":
-                end += 1
-            return passage, kept[begin], kept[end - 1] + 1
-        begin = squeezed.find(sought, begin + 1)
-    return None
-
-
-def _cite(unit: Unit, document: str) -> list[Citation] | None:
-    """One citation for each part of a unit in its document, without blank edges; None if the document says otherwise."""
-    passage = unit.passage
-    spans = []
-    for start, end in passage.source_spans(unit.begin, unit.end):
-        end = min(end, len(document))
-        while start < end and document[start].isspace():
-            start += 1
-        while start < end and document[end - 1].isspace():
-            end -= 1
-        if start < end:
-            spans.append((start, end))
-    quoted = "".join(document[start:end] for start, end in spans)
-    if not spans or _squeezed(quoted) != _squeezed(passage.text[unit.begin : unit.end]):
-        return None
-    return [_citation(passage, document, span) for span in spans]
-
-
-def _citation(passage: Evidence, document: str, span: tuple[int, int]) -> Citation:
-    start, end = span
-    return Citation(
-        number=passage.number,
-        document_id=passage.document_id,
-        chunk_id=passage.chunk_id,
-        title=passage.title,
-        headings=passage.headings,
-        quote=document[start:end],
-        start=start,
-        end=end,
-        page=passage.page,
-        source=passage.source,
-        url=passage.url,
-        date=passage.date,
-        licence=passage.licence,
-    )

@@ -1,7 +1,7 @@
 """Compares a sentence with its window in the five ways that `COMPARED` names; each gives an outcome and says why.
 
-What is covered: putting the modules of the single steps together, and numbers here. What is not covered: finding the window
-(`alignment`) and deciding over several citations (`citations`).
+What is covered: putting the modules of the single steps together, and numbers here. What is not covered: finding the
+window (`alignment`) and deciding over several citations (`citations`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 from chimed_rag.safety.alignment import Window
+from chimed_rag.safety.conversion import Measure, agree, comparable
 from chimed_rag.safety.marks import SWAPPED, find_marks, fits_better
-from chimed_rag.safety.measures import Measure, agree, comparable
 from chimed_rag.safety.naming import NAME_KINDS, naming
-from chimed_rag.safety.polarity import CONTRASTS, denials, ladder_marks, negation, strength
+from chimed_rag.safety.negation import negation
+from chimed_rag.safety.polarity import denials, ladder_marks
 from chimed_rag.safety.population import POPULATIONS, population
-from chimed_rag.safety.reading import Context, Reading, likeness
+from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.strength import CONTRASTS, strength
+from chimed_rag.safety.surroundings import Context, likeness
 
 _RATIO = re.compile("[\ue000-\uf8ff][：:比][\ue000-\uf8ff]")
 _RESPECTIVELY = re.compile("分别|依次")
@@ -103,7 +106,7 @@ def _placed(reading: Reading) -> list[Found]:
 
 
 def _respectively(reading: Reading) -> dict[int, str]:
-    """The item that each measure after 分别 or in a ratio belongs to, by the place of the measure: 甲、乙和丙分别为10、20和30."""
+    """The item that each measure after 分别 or in a ratio belongs to, by place: 甲、乙和丙分别为10、20和30."""
     found: dict[int, str] = {}
     for match in _RESPECTIVELY.finditer(reading.norm):
         after = [(measure, at) for measure, at, _ in reading.measures if match.end() <= at < match.end() + 40]

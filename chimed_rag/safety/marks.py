@@ -1,7 +1,8 @@
-"""Marks: the words of a text that a class of `contrasts.tsv` or `populations.tsv` knows, and how two texts' are paired.
+"""Marks: the words of a text that a class of `contrasts.tsv` or `populations.tsv` knows, and how two texts' are
+paired.
 
-What is covered: finding them in a `Reading`, and pairing a mark with that of the same class whose surroundings are most
-alike. What is not covered: what follows from it (`polarity`, `population`).
+What is covered: finding them in a `Reading`, and pairing a mark with that of the same class whose surroundings are
+most alike. What is not covered: what follows from it (`polarity`, `population`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from functools import cache, partial
 from importlib import resources
 from typing import NamedTuple
 
-from chimed_rag.safety.reading import Context, Find, Reading, likeness, weight
+from chimed_rag.safety.dictionary import Find
+from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.surroundings import Context, likeness, weight
 from chimed_rag.text import fold
 
 SWAPPED = 0.5
-"""By so much must the surroundings of another mark fit better before two marks count as exchanged; see `fits_better`."""
+"""By so much must the surroundings of another mark fit better before two count as exchanged; see `fits_better`."""
 
 
 class Mark(NamedTuple):
@@ -36,7 +39,7 @@ class Mark(NamedTuple):
 
 @cache
 def _table(name: str) -> tuple[Find, list[tuple[str, frozenset[str]]], frozenset[tuple[str, str]]]:
-    """(automaton, class and values of each of its words, classes that must not be added) of a table beside this file."""
+    """(automaton, class and values of each word, classes that must not be added) of a table beside this file."""
     from ahocorasick_rs import AhoCorasick, MatchKind
 
     words: dict[str, tuple[str, frozenset[str]]] = {}

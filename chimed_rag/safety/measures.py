@@ -1,69 +1,27 @@
 """What the numbers of a text say, in base units, so that 0.2 g is 200 mg and tid is 每日三次.
 
-What is covered: masses, volumes, amounts, concentrations (mmol/L and mg/dL by the substance named before them), shares
-(%, ‰, 三分之一), frequencies, spans of time, ages, ranges, bounds (≥ and > alike), 每次 against 每日, bare numbers,
-and grades (Ⅱ型, 2级, 第三代). What is not covered: arithmetic (a dose for each kilogram made a dose), °F, drops and tablets
-in milligrams, months as days but for a margin of 7 %.
+What is covered: masses, volumes, amounts, concentrations, shares (%, ‰, 三分之一), frequencies, spans of time, ages,
+ranges, bounds (≥ and > alike), 每次 against 每日, bare numbers, and grades (Ⅱ型, 2级, 第三代). What is not covered:
+arithmetic (a dose for each kilogram made a dose), drops and tablets in milligrams, vague numbers (数日), whether two
+agree (`conversion`).
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-from typing import NamedTuple
 
 from chimed_rag.quantities import Quantity, canonical_unit, quantities
+from chimed_rag.safety.conversion import DOSES, UNITS, Measure, base_unit
 from chimed_rag.text import fold
-
-MOLAR_MASSES: dict[str, float] = {
-    "葡萄糖": 180.16, "血糖": 180.16, "糖耐量": 180.16, "胆固醇": 386.65, "脂蛋白": 386.65, "ldl": 386.65, "hdl": 386.65,
-    "甘油三酯": 885.7, "尿酸": 168.11, "肌酐": 113.12, "尿素氮": 28.01, "尿素": 60.06, "胆红素": 584.66, "钙": 40.08,
-    "镁": 24.305, "磷": 30.974, "铁": 55.845, "锂": 6.94, "钾": 39.098, "钠": 22.99, "氯": 35.45,
-    "地高辛": 780.9, "同型半胱氨酸": 135.18, "酮体": 104.1, "乳酸": 90.08, "血氨": 17.03, "茶碱": 180.16,
-}  # fmt: skip
-"""Grams in a mole (IUPAC atomic weights; cholesterol, triglycerides as triolein and bilirubin as clinical chemistry
-counts them: 38.67, 88.57 and 58.47 mg/dL in a mmol/L; urea as nitrogen where it is called 尿素氮; Tietz, Appendix)."""
-
-_UNITS: dict[str, tuple[str, float]] = {
-    "kg": ("g", 1e3), "g": ("g", 1.0), "mg": ("g", 1e-3), "μg": ("g", 1e-6), "ng": ("g", 1e-9), "pg": ("g", 1e-12),
-    "fg": ("g", 1e-15), "斤": ("g", 500.0), "L": ("L", 1.0), "dL": ("L", 0.1), "mL": ("L", 1e-3), "μL": ("L", 1e-6),
-    "fL": ("L", 1e-15), "nL": ("L", 1e-9), "cm3": ("L", 1e-3), "mm3": ("L", 1e-6), "m3": ("L", 1e3),
-    "mol": ("mol", 1.0), "mmol": ("mol", 1e-3), "μmol": ("mol", 1e-6), "nmol": ("mol", 1e-9), "pmol": ("mol", 1e-12),
-    "Eq": ("mol", 1.0), "mEq": ("mol", 1e-3), "IU": ("U", 1.0), "U": ("U", 1.0), "kU": ("U", 1e3), "mU": ("U", 1e-3),
-    "mIU": ("U", 1e-3), "μIU": ("U", 1e-6), "μU": ("U", 1e-6), "d": ("d", 1.0), "h": ("d", 1 / 24),
-    "min": ("d", 1 / 1440), "s": ("d", 1 / 86400), "ms": ("d", 1 / 86.4e6), "w": ("d", 7.0), "周龄": ("d", 7.0),
-    "月": ("月", 1.0), "年": ("月", 12.0), "岁": ("月", 12.0), "月龄": ("月", 1.0), "m": ("m", 1.0), "cm": ("m", 1e-2),
-    "mm": ("m", 1e-3), "dm": ("m", 0.1), "km": ("m", 1e3), "μm": ("m", 1e-6), "nm": ("m", 1e-9), "mmHg": ("Pa", 133.322),
-    "kPa": ("Pa", 1e3), "Pa": ("Pa", 1.0), "cmH2O": ("Pa", 98.0665), "kcal": ("J", 4184.0), "cal": ("J", 4.184),
-    "kJ": ("J", 1e3), "J": ("J", 1.0), "Gy": ("Gy", 1.0), "cGy": ("Gy", 1e-2), "mGy": ("Gy", 1e-3), "Sv": ("Sv", 1.0),
-    "mSv": ("Sv", 1e-3), "%": ("", 1e-2), "‰": ("", 1e-3), "bpm": ("次/d", 1440.0), "人": ("例", 1.0), "名": ("例", 1.0),
-    "度": ("℃", 1.0), "°": ("℃", 1.0), "分": ("分", 1.0),
-}  # fmt: skip
-_DOSES = (
-    "g",
-    "L",
-    "mol",
-    "U",
-    "片",
-    "粒",
-    "丸",
-    "袋",
-    "支",
-    "包",
-    "滴",
-    "g/kg",
-    "U/kg",
-    "L/kg",
-    "mol/kg",
-    "g/m2",
-    "喷",
-)
 
 _LESS = (
     "(?:不|未|勿|别|没有?)[得应可能要宜会]?(?:超过|高于|大于|多于|超出|长于|晚于|过|超)|至多|最多|最高|最大|最长|上限|低于"
     "|少于|小于|短于|不足|不到|不满|未满|未达|早于|[<≤≦＜﹤]=?"
 )
-_MORE = "不[得应可能要宜会]?(?:少于|低于|小于|短于|早于)|至少|最少|最低|最小|最短|起码|超过|高于|大于|多于|长于|超出|晚于|[>≥≧＞﹥]=?"
+_MORE = (
+    "不[得应可能要宜会]?(?:少于|低于|小于|短于|早于)|至少|最少|最低|最小|最短|起码|超过|高于|大于|多于|长于|超出|晚于"
+    "|[>≥≧＞﹥]=?"
+)
 _BOUND_BEFORE = re.compile(
     rf"(?:(?P<less>{_LESS})|(?P<more>{_MORE})|(?P<reach>达到?|满))(?P<filler>[^，。；：、,;\d<>≤≥]{{0,7}})$"
 )
@@ -83,62 +41,26 @@ _PER_KILO = re.compile(r"每(?:公斤|千克|kg)(?:体重)?[^，。；：、,;\d
 _PER_HOUR = re.compile(r"每小时[^，。；：、,;\d]{0,10}$")
 _EACH = re.compile("每(?P<what>年|个?月|周|星期|升|毫升)(?![一二两三四五六七八九十\\d])")
 _EVERY_OTHER_DAY = re.compile(r"(?:每?隔[一1]?[日天]|qod)(?:[^，。；：、,;\d]{0,3}?(?:一|1)次)?")
+_HALF = re.compile("半(?=[^年月天日小时周岁片粒]|$)")
 _SAME_LENGTH = re.compile("之(?=[内前后上下])")  # 5分钟之内 as 5分钟以内
 _ORDINAL = re.compile(
-    r"第(?P<number>\d{1,3}|[一二三四五六七八九十])(?!选择|时间|线|位的|诊断|\d|[～~至到-]|[天周日月年]|小时)(?:[剂针次个位代](?!表))?|首(?P<first>[次剂针])"
+    r"第(?P<number>\d{1,3}|[一二三四五六七八九十])(?!选择|时间|线|位的|诊断|\d|[～~至到-]|[天周日月年]|小时)"
+    r"(?:[剂针次个位代](?!表))?|首(?P<first>[次剂针])"
 )
 _ROMAN = {"ⅰ": 1, "ⅱ": 2, "ⅲ": 3, "ⅳ": 4, "ⅴ": 5, "ⅵ": 6, "i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 _HAN = {char: value for value, char in enumerate("〇一二三四五六七八九十")} | {"两": 2}
 _GRADE = re.compile(
     r"(?<![a-z0-9一二三四五六七八九十])(?P<number>[ⅰⅱⅲⅳⅴⅵ]|i{1,3}|iv|vi?|\d{1,2}|[一二三四五六七八九])"
-    r"(?:[-~～至、](?P<upper>[ⅰⅱⅲⅳⅴⅵ]|i{1,3}|iv|vi?|\d{1,2}))?[ ]?(?P<what>型(?!号)|级(?!别)|期(?!间)|度(?![过日数])|代(?!表|谢)|类|线|联)"
+    r"(?:[-~～至、](?P<upper>[ⅰⅱⅲⅳⅴⅵ]|i{1,3}|iv|vi?|\d{1,2}))?[ ]?"
+    r"(?P<what>型(?!号)|级(?!别)|期(?!间)|度(?![过日数])|代(?!表|谢)|类|线|联)"
 )
 _FRACTION = re.compile(
-    r"(?<![\d.])(?P<top>\d{1,3})[/／](?P<bottom>\d{1,3})(?![\d./])|(?P<below>[二三四五六七八九十])分之(?P<above>[一二三四五六七八九])"
+    r"(?<![\d.])(?P<top>\d{1,3})[/／](?P<bottom>\d{1,3})(?![\d./])"
+    r"|(?P<below>[二三四五六七八九十])分之(?P<above>[一二三四五六七八九])"
     r"|百分之(?P<percent>\d{1,3}(?:\.\d{1,3})?|[一二三四五六七八九十]{1,3})|一半"
 )
 _BARE = re.compile(r"(?<![a-z0-9.\-])\d{1,9}(?:\.\d{1,6})?(?![a-z0-9.])(?!-[a-z])")
 _NUMBERISH = re.compile("[0-9首每一二三四五六七八九十两半隔ⅰ-ⅵ]|qd|qn|qod|bid|tid|qid|iv|i型|i期|i级")
-
-
-class Measure(NamedTuple):
-    """`text[start:end]` says `low` to `high` of `unit`, in base units (g, L, mol, d, 月 for months and years, "" for
-    shares); `bound` is "", "less", "more", "within", "reach", "before" or "after"; `per` is "", "dose", "day", "week" or "month"."""
-
-    start: int
-    end: int
-    low: float
-    high: float
-    unit: str
-    bound: str
-    per: str
-    text: str
-
-    @property
-    def key(self) -> str:
-        """Equal for measures that say the same."""
-        return f"{self.unit}{self.low:.3g}{self.high:.3g}"
-
-
-@lru_cache(maxsize=512)
-def _base(unit: str) -> tuple[str, float, str]:
-    """The base unit, the factor to it, and what a dose is per: "mg/(kg·d)" -> ("g/kg", 0.001, "day")."""
-    factor, over, under = 1.0, [], []
-    parts = re.sub(r"[()]", "", unit.replace("·", "/") if "(" in unit else unit).split("/")
-    for place, part in enumerate(parts):
-        for atom in part.split("·"):
-            matched = re.match(r"(\d+(?:\.\d+)?)?(.*)", atom)
-            count, name = (matched[1], matched[2]) if matched else (None, atom)
-            base, scale = ("kg", 1.0) if place and name == "kg" else _UNITS.get(name, (name, 1.0))  # of body weight
-            scale *= float(count or 1)
-            factor = factor / scale if place else factor * scale
-            if base:
-                (under if place else over).append(base)
-    per = ""
-    if over and over[0] in _DOSES:
-        per = "dose" if "次" in under else "day" if "d" in under else ""
-        under = [one for one in under if one not in ("次", "d")]
-    return "/".join(["·".join(over), *sorted(under)]), factor, per
 
 
 def measures(text: str) -> list[Measure]:
@@ -165,7 +87,7 @@ def measures(text: str) -> list[Measure]:
             keep(max(start, taken.rfind(1, 0, quantity.start) + 1), end, low, high, unit, bound, per)
     for match in _EACH.finditer(folded):
         if not any(taken[match.start() : match.end()]):
-            unit, scale = _UNITS.get(canonical_unit(match["what"]), (match["what"], 1.0))
+            unit, scale = UNITS.get(canonical_unit(match["what"]), (match["what"], 1.0))
             if unit in ("d", "月"):
                 days = scale * (30.0 if unit == "月" else 1.0)
                 keep(*match.span(), 1 / days, 1 / days, "次/d")
@@ -234,8 +156,8 @@ def _dose(text: str, quantity: Quantity, found: list[Measure]) -> tuple[int, int
     start, end, low, high = quantity.start, quantity.end, quantity.low, quantity.high
     below, above = low == float("-inf"), high == float("inf")
     low, high = (high if below else low), (low if above else high)
-    unit, factor, per = _base(quantity.unit)
-    half = re.compile("半(?=[^年月天日小时周岁片粒]|$)").match(text, end)
+    unit, factor, per = base_unit(quantity.unit)
+    half = _HALF.match(text, end)
     if half and quantity.text[-1:] in "年月天时岁周" and low == high:
         low = high = low + 0.5
         end = half.end()
@@ -245,14 +167,14 @@ def _dose(text: str, quantity: Quantity, found: list[Measure]) -> tuple[int, int
     if quantity.text.endswith("以内"):
         bound = "within"
     before = text[max(0, start - 14) : start]
-    if not per and unit in _DOSES and (found_per := _PER_BEFORE.search(before)):
+    if not per and unit in DOSES and (found_per := _PER_BEFORE.search(before)):
         per = str(found_per.lastgroup)
-    if unit in _DOSES and "/" not in unit and _PER_KILO.search(before):
+    if unit in DOSES and "/" not in unit and _PER_KILO.search(before):
         unit += "/kg"
-    if unit in _DOSES and not per and _PER_HOUR.search(before):
+    if unit in DOSES and not per and _PER_HOUR.search(before):
         per, factor = "day", factor * 24
     if unit == "次" and (often := _PERIODS.search(before)):
-        base, scale = _UNITS.get(canonical_unit(often["what"].replace("个", "")), ("d", 1 / 1440))
+        base, scale = UNITS.get(canonical_unit(often["what"].replace("个", "")), ("d", 1 / 1440))
         scale = 1 / 1440 if often["what"] == "分" else scale * (30.0 if base == "月" else 1.0)
         unit, factor, begin = "次/d", factor / scale, min(begin, max(0, start - 14) + often.start())
     if unit == "次" and (daily := _DAILY.search(before)):
@@ -295,65 +217,3 @@ def _fraction(match: re.Match[str]) -> float:
         tens, ten, ones = text.partition("十")
         return ((_small(tens) if tens else 1.0) * 10 + (_small(ones) if ones else 0.0) if ten else _small(text)) / 100
     return 0.5
-
-
-# --- comparing -------------------------------------------------------------------------------------------------
-
-
-def comparable(one: Measure, other: Measure) -> bool:
-    """Whether two measures are of one kind: units that convert into each other."""
-    return _factor(one.unit, other.unit, 1.0) is not None
-
-
-_CONTRARY = frozenset(
-    frozenset(pair.split())
-    for pair in ("less more", "within more", "less reach", "before after", "before more", "after less", "within after")
-)
-
-
-def agree(said: Measure, source: Measure, before: str = "") -> bool:
-    """Whether a measure of a sentence says what one of the literature says.
-
-    Args:
-        said: of the sentence.
-        source: of the literature.
-        before: what stands before them, title and headings included, to find the substance of a molar concentration.
-    """
-    if frozenset((said.bound, source.bound)) in _CONTRARY:
-        return False
-    if source.bound in ("less", "more") and said.bound == "":
-        return False
-    if said.bound in ("less", "more") and source.bound == "" and not said.unit.startswith("次"):
-        return False
-    if said.per and source.per and said.per != source.per:
-        return False
-    mass = next((weight for name, weight in MOLAR_MASSES.items() if name in before), 0.0)
-    factor = _factor(said.unit, source.unit, mass)
-    if factor is None or not factor:
-        return False
-    slack = 0.025 if "g/L" in (said.unit, source.unit) and said.unit != source.unit else 0.001
-    if {said.unit, source.unit} == {"月", "d"}:
-        slack = 0.07
-    if said.unit == "Pa" and said.text[-3:] != source.text[-3:]:
-        slack = 0.015
-    return _near(said.low * factor, source.low, slack) and _near(said.high * factor, source.high, slack)
-
-
-def _factor(one: str, other: str, molar_mass: float) -> float | None:
-    """What a value in the first unit is multiplied with to be in the second; None if they do not convert."""
-    if one == other:
-        return 1.0
-    pair = (one, other)
-    if set(pair) == {"月", "d"}:
-        return 30.0 if one == "月" else 1 / 30.0
-    if set(pair) == {"mol/L", "g/L"}:
-        return molar_mass if one == "mol/L" else (1 / molar_mass if molar_mass else 0.0)
-    if set(pair) in ({"次", "次/d"}, {"数", "第"}, {"数", "分"}, {"数", "例"}, {"数", ""}, {"型", "数"}, {"数", "℃"}):
-        return 1.0
-    if "数" in pair and "次" in pair:
-        return 1.0
-    return None
-
-
-def _near(one: float, other: float, slack: float) -> bool:
-    return abs(one - other) <= slack * max(abs(one), abs(other)) + 1e-18

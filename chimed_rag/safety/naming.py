@@ -1,8 +1,8 @@
 """Names of drugs, diseases, tests and herbs: a sentence may name only what its passage, title or headings name.
 
-What is covered: the names of `entities.lexicon` (trade and generic are equal), drugs with common endings, words that look
-medical by their characters and stand nowhere in the window; cause and effect, more and less exchanged around a verb.
-What is not covered: that a cephalosporin is an antibiotic (a wider or narrower name is another name).
+What is covered: the names of `entities.lexicon` (trade and generic are equal), drugs with common endings, words that
+look medical by their characters and stand nowhere in the window; cause and effect, more and less exchanged around a
+verb. What is not covered: that a cephalosporin is an antibiotic (a wider or narrower name is another name).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from chimed_rag.entities.lexicon import unknown_drugs
 from chimed_rag.safety.alignment import Window
-from chimed_rag.safety.reading import Reading, Token, likeness
+from chimed_rag.safety.reading import Reading, Token
+from chimed_rag.safety.surroundings import likeness
 
 NAME_KINDS = frozenset(("drug", "disease", "test", "herb", "term", "sign", "part", "germ", "act"))
 _MEDICAL = frozenset(
@@ -81,8 +82,8 @@ def _foreign_names(
     names = {token.canonical for token in said}
     for token in said:
         if token.canonical in known or any(token.canonical in reading.norm for reading in sources):
-            if token.canonical not in headed and (other := _elsewhere(sentence, token, sources)):
-                return f"“{sentence.raw_text(token.start, token.end)}”不同于原文的“{other}”"
+            if token.canonical not in headed and (taken := _elsewhere(sentence, token, sources)):
+                return f"“{sentence.raw_text(token.start, token.end)}”不同于原文的“{taken}”"
             continue
         if any(wider in one.norm for wider in _WIDER.get(token.canonical, ()) for one in sources):
             continue
@@ -121,14 +122,14 @@ def _elsewhere(sentence: Reading, token: Token, sources: Sequence[Reading]) -> s
     ]
     here = {one.canonical for one in named}
     marks = [sentence.norm[place] for _, place, _ in sentence.measures if begin <= place < end]
-    scored = []
+    scored: list[tuple[int, int, Reading, int, int]] = []
     for reading in sources:
         for (low, high), pairs in zip(reading.clauses, reading.clause_pairs, strict=True):
             held = sum(not one.isdisjoint(pairs) for one in rest) + 3 * sum(
                 mark in reading.norm[low:high] for mark in marks
             )
             scored.append((held, -len(scored), reading, low, high))
-    held, _, home, low, high = max(scored, key=lambda one: one[:2])
+    held, _, home, low, high = max(scored, key=lambda one: one[:2], default=(0, 0, sentence, 0, 0))
     if held < max(3, 0.6 * (len(rest) + 3 * len(marks))) or token.canonical in home.norm[low:high]:
         return ""
     others = [

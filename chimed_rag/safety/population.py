@@ -1,13 +1,12 @@
 """Whom a sentence is about: children, pregnant women, the old, those whose kidneys fail ...
 
-What is covered: the groups of `populations.tsv`; a group that the passage and its headings do not name; a group that the
-passage restricts a statement to and the sentence leaves out. What is not covered: that infants are children (a rule for
-children is not quoted for infants), groups by disease, and ages, which `measures` compares.
+What is covered: the groups of `populations.tsv`; a group that the passage and its headings do not name; a group that
+the passage restricts a statement to and the sentence leaves out. What is not covered: that infants are children (a
+rule for children is not quoted for infants), groups by disease, and ages, which `measures` compares.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from chimed_rag.safety.alignment import Window
@@ -15,7 +14,6 @@ from chimed_rag.safety.marks import Mark, find_marks, rival
 from chimed_rag.safety.reading import Reading
 
 POPULATIONS = "populations.tsv"
-_RESTRICTED = re.compile("者|患者|病人|的人|人群|史|期|时|岁")
 
 
 def population(
@@ -33,7 +31,7 @@ def population(
     kept = frozenset(value for mark in said for value in mark.values)
     for mark in said:
         agreed, other = rival(mark, source, _same)
-        if agreed and (other is None or other.values & kept) or mark.values & headed:
+        if (agreed and (other is None or other.values & kept)) or mark.values & headed:
             continue
         everyone = {one.values for reading in window.passages() for one in _all(reading)}
         if everyone == {mark.values}:
@@ -61,7 +59,7 @@ def _restricts(mark: Mark, begin: int, sentence: Reading) -> bool:
     reading = mark.reading
     before = [place for place in reading.matter if begin <= place < mark.start]
     named = {token.start for token in reading.tokens if token.kind not in ("", "light")}
-    if not before or before[0] in named and len(before) < 8:
+    if not before or (before[0] in named and len(before) < 8):
         return True
     words = {reading.norm[place] for place in before}
     return len(words & sentence.char_set) < len(words) / 2

@@ -1,29 +1,26 @@
-"""A text as the proof compares it: paraphrases and names made one, measures masked, cut into clauses.
+"""A text as the proof compares it: known words made one, measures masked, cut into clauses.
 
-What is covered: `paraphrases.tsv` beside this module, the names of `entities.lexicon`, patients' words of
-`query/lay_terms.tsv`. What is not covered: grammar; a word is replaced wherever it stands, in both texts alike.
-Nothing here decides anything. Time is linear in the text.
+What is covered: the words of `dictionary`, measures, what carries matter and what stands beside a place. What is not
+covered: grammar. Nothing here decides anything. Time is linear in the text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import cache, cached_property
-from importlib import resources
+from functools import cached_property
 from typing import NamedTuple
 from zlib import crc32
 
-from chimed_rag.entities.lexicon import names
-from chimed_rag.query.tables import rows
-from chimed_rag.safety.measures import Measure, measures
+from chimed_rag.safety.conversion import Measure
+from chimed_rag.safety.dictionary import POLAR, dictionary
+from chimed_rag.safety.measures import measures
+from chimed_rag.safety.surroundings import Context
 from chimed_rag.text import fold
 
 _CLAUSE_ENDS = frozenset("，。；！？：,;!?:\n")
 _HARD_ENDS = frozenset("。；！？;!?\n")
 _CLAUSE = re.compile("[^" + "".join(sorted(_CLAUSE_ENDS)) + "]+")
 _DROPPED = re.compile(r"[\s*_`#>|]+")
-_LAY_WORD = re.compile("[\u4e00-\u9fff]{2,6}")
 _FOREIGN = re.compile("[\ud800-\udfff\ue000-\uf8ff]")  # lone surrogates, and the characters that stand for measures
 _MASK, _MASKS = 0xE000, 6000
 
@@ -36,16 +33,6 @@ class Token(NamedTuple):
     kind: str
     start: int
     end: int
-
-
-class Context(NamedTuple):
-    """What stands around a place: the characters of matter left and right of it, the nearest on the left again, and
-    those of its whole clause; measures count as characters."""
-
-    near: frozenset[str]
-    left: frozenset[str]
-    right: frozenset[str]
-    clause: frozenset[str]
 
 
 class Reading:
@@ -90,7 +77,7 @@ class Reading:
 
     def _replace(self, text: str, starts: list[int], ends: list[int]) -> tuple[str, list[int], list[int]]:
         """Every known word replaced by its canonical form, which becomes a token."""
-        find, meanings, inner = _dictionary()
+        find, meanings, inner = dictionary()
         pieces: list[str] = []
         new_starts: list[int] = []
         new_ends: list[int] = []
@@ -102,23 +89,10 @@ class Reading:
                 continue
             canonical, kind = meanings[index]
             after = stop
-            if (
-                canonical == "不"
-                and text[stop : stop + 1] == "过"
-                and text[stop + 1 : stop + 2] not in "敏度量多少高低早晚"
-            ):
-                if begin == 0 or text[begin - 1] in _CLAUSE_ENDS:
-                    canonical, kind, stop, after = (
-                        "但",
-                        "light",
-                        stop + 1,
-                        stop + 1,
-                    )  # 不过 that opens a clause denies nothing
-            if (
-                text[stop - 1] == "病"
-                and text[stop : stop + 1] == "人"
-                and (shorter := inner.get(text[begin : stop - 1]))
-            ):
+            if canonical == "不" and _opens_with_but(text, begin, stop):
+                canonical, kind, stop, after = "但", "light", stop + 1, stop + 1
+            shorter = inner.get(text[begin : stop - 1]) if text[stop - 1 : stop + 1] == "病人" else None
+            if shorter:
                 (canonical, kind), stop, after = shorter, stop - 1, stop + 1  # 哮喘病人 is no 哮喘病
             pieces += (text[place:begin], canonical)
             length += begin - place
@@ -168,7 +142,7 @@ class Reading:
     @cached_property
     def pairs(self) -> dict[int, tuple[str, ...]]:
         """For each place of `matter`, the pairs of neighbouring characters it is in, within its clause."""
-        found: dict[int, tuple[str, ...]] = {place: () for place in self.matter}
+        found: dict[int, tuple[str, ...]] = dict.fromkeys(self.matter, ())
         for one, other in self._neighbours:
             pair = (self.norm[one] + self.norm[other],)
             found[one] += pair
@@ -270,25 +244,10 @@ class Reading:
         return flags
 
 
-def likeness(one: Context, other: Context) -> float:
-    """How alike two surroundings are, 0 to 1: a weighted mean of Dice's coefficients, where a measure counts as three."""
-    return (
-        0.3 * _dice(one.near, other.near)
-        + 0.25 * _dice(one.left, other.left)
-        + 0.1 * _dice(one.right, other.right)
-        + 0.35 * _dice(one.clause, other.clause)
-    )
-
-
-def _dice(one: frozenset[str], other: frozenset[str]) -> float:
-    if not one and not other:
-        return 1.0
-    return 2 * weight(one & other) / (weight(one) + weight(other))
-
-
-def weight(chars: frozenset[str]) -> int:
-    """How much characters tell: one each, a measure three."""
-    return len(chars) + 2 * sum("\ue000" <= char < "\uf900" for char in chars)
+def _opens_with_but(text: str, begin: int, stop: int) -> bool:
+    """Whether 不 is that of 不过 at the head of a clause, which denies nothing."""
+    opens = begin == 0 or text[begin - 1] in _CLAUSE_ENDS
+    return opens and text[stop : stop + 1] == "过" and text[stop + 1 : stop + 2] not in "敏度量多少高低早晚"
 
 
 def _is_plain(char: str) -> bool:
@@ -303,44 +262,3 @@ def _splits_word(text: str, place: int) -> bool:
         and text[place - 1].isalnum()
         and text[place].isalnum()
     )
-
-
-Find = Callable[[str], list[tuple[int, int, int]]]
-
-POLAR = frozenset(
-    "禁用 不应 慎用 不建议 不必 可 宜 建议 应 要 必须 没有 不 可能 一定 避免 禁忌证 首选 次选 备选 所有 多数 少数 部分 常见 少见 罕见".split()
-)
-"""Words of polarity and strength: they are compared by themselves, and count as words without matter elsewhere."""
-
-
-@cache
-def _dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]]]:
-    """An automaton over all known words, longest first, and for each its canonical form and kind; then
-    those of words that another makes longer by 病."""
-    from ahocorasick_rs import AhoCorasick, MatchKind
-
-    words: dict[str, tuple[str, str]] = {}
-    source = resources.files("chimed_rag.safety").joinpath("paraphrases.tsv").read_text("utf-8")
-    for line in source.splitlines():
-        if not line or line.startswith("#"):
-            continue
-        first, others = fold(line).split("\t")
-        if first == "=":
-            words.update({word: (word, "") for word in others.split()})
-            continue
-        canonical = first.lstrip("*") if first != "-" else ""
-        light = "light" if first[0] in "*-" or canonical in POLAR else ""
-        for word in (*others.split(), *([canonical] if canonical else ())):
-            words.setdefault(word, (canonical or word, light))
-    for name, meant in names().items():
-        if words.get(name, (name, "")) == (name, ""):  # a name that was only protected, 吗啡, is a name
-            words[name] = (meant.canonical, meant.kind)
-    for said, meant_by in rows("lay_terms.tsv"):
-        if _LAY_WORD.fullmatch(said) and _LAY_WORD.fullmatch(meant_by):
-            words.setdefault(said, words.get(meant_by, (meant_by, "")))
-    for word, (canonical, kind) in words.items():  # 掉头发 is 脱发, which is a name
-        if kind == "" and word != canonical and (name := names().get(canonical)):
-            words[word] = (name.canonical, name.kind)
-    automaton = AhoCorasick(list(words), matchkind=MatchKind.LeftmostLongest)
-    ill = {word[:-1]: words[word[:-1]] for word in words if word[-1] == "病" and word[:-1] in words}
-    return automaton.find_matches_as_indexes, list(words.values()), ill

@@ -1,0 +1,60 @@
+"""All words that the proof knows, in one automaton: paraphrases, names, patients' words.
+
+What is covered: `paraphrases.tsv` beside this module, the names of `entities.lexicon`, `query/lay_terms.tsv`. What is
+not covered: their meaning in context; a word is replaced wherever it stands, in both texts alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from importlib import resources
+
+from chimed_rag.entities.lexicon import names
+from chimed_rag.query.tables import rows
+from chimed_rag.text import fold
+
+_LAY_WORD = re.compile("[\u4e00-\u9fff]{2,6}")
+
+Find = Callable[[str], list[tuple[int, int, int]]]
+
+_POLAR = (
+    "禁用 不应 慎用 不建议 不必 可 宜 建议 应 要 必须 没有 不 可能 一定 避免 禁忌证 "
+    "首选 次选 备选 所有 多数 少数 部分 常见 少见 罕见"
+)
+POLAR = frozenset(_POLAR.split())
+"""Words of polarity and strength: they are compared by themselves, and count as words without matter elsewhere."""
+
+
+@cache
+def dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]]]:
+    """An automaton over all known words, longest first, and for each its canonical form and kind; then
+    those of words that another makes longer by 病."""
+    from ahocorasick_rs import AhoCorasick, MatchKind
+
+    words: dict[str, tuple[str, str]] = {}
+    source = resources.files("chimed_rag.safety").joinpath("paraphrases.tsv").read_text("utf-8")
+    for line in source.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        first, others = fold(line).split("\t")
+        if first == "=":
+            words.update({word: (word, "") for word in others.split()})
+            continue
+        canonical = first.lstrip("*") if first != "-" else ""
+        light = "light" if first[0] in "*-" or canonical in POLAR else ""
+        for word in (*others.split(), *([canonical] if canonical else ())):
+            words.setdefault(word, (canonical or word, light))
+    for name, meant in names().items():
+        if words.get(name, (name, "")) == (name, ""):  # a name that was only protected, 吗啡, is a name
+            words[name] = (meant.canonical, meant.kind)
+    for said, meant_by in rows("lay_terms.tsv"):
+        if _LAY_WORD.fullmatch(said) and _LAY_WORD.fullmatch(meant_by):
+            words.setdefault(said, words.get(meant_by, (meant_by, "")))
+    for word, (canonical, kind) in words.items():  # 掉头发 is 脱发, which is a name
+        if kind == "" and word != canonical and (known := names().get(canonical)):
+            words[word] = (known.canonical, known.kind)
+    automaton = AhoCorasick(list(words), matchkind=MatchKind.LeftmostLongest)
+    ill = {word[:-1]: words[word[:-1]] for word in words if word[-1] == "病" and word[:-1] in words}
+    return automaton.find_matches_as_indexes, list(words.values()), ill
