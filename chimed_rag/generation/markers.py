@@ -36,7 +36,7 @@ def read_draft(generator: str, text: str) -> Draft:
     """The sentences of a text with the passages they cite, in order; an empty text gives an empty draft.
 
     Marks at the end of a sentence, on either side of its full stop, become citations without a place; marks in the
-    middle of a sentence do too, and leave the text. A mark in round brackets counts only at the end: (1) within is a list.
+    middle of a sentence do too, and leave the text. Round brackets count only at the end: (1) within is a list.
 
     >>> read_draft("echo", "每日三次。[1][2]").sentences[0].citations[1].number
     2

@@ -7,7 +7,7 @@ over more than `MOST_UNITS` sentences.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -106,32 +106,34 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
     """The best window of up to `MOST_UNITS` sentences; None if nothing is shared at all."""
     if not sentence.matter or not candidates:
         return None
-    by_clause = _clauses(sentence)
-    overlaps = [
-        {place for place, pairs in sentence.pairs.items() if not unit.reading.pair_set.isdisjoint(pairs)}
-        for unit in candidates
-    ]
-    marks = {char for char in sentence.norm if "\ue000" <= char <= "\uf8ff"}
-    scores = [
-        len(held) + 0.5 * sum(mark in unit.reading.norm for mark in marks)
-        for held, unit in zip(overlaps, candidates, strict=True)
-    ]
-    first = max(range(len(candidates)), key=lambda place: (scores[place], -place))
-    if not scores[first] and not sentence.char_set & candidates[first].reading.char_set:
+    overlaps = [_overlap(sentence, unit.reading) for unit in candidates]
+    measured = {place for _, place, _ in sentence.measures}
+
+    def size(places: set[int]) -> int:
+        return len(places) + len(places & measured)  # a number tells more than a character
+
+    first = max(range(len(candidates)), key=lambda place: (size(overlaps[place]), -place))
+    if not overlaps[first] and not sentence.char_set & candidates[first].reading.char_set:
         return None
     chosen, held = [first], set(overlaps[first])
-    for clause in by_clause:
-        if len(chosen) == MOST_UNITS:
-            break
-        missing = clause - held
-        if len(missing) < max(2, _GAIN * len(clause)):
+    for clause in _clauses(sentence):
+        least = max(2, _GAIN * size(clause))
+        if len(chosen) == MOST_UNITS or size(clause - held) < least:
             continue
-        place = max(range(len(candidates)), key=lambda at: (len(overlaps[at] & missing), scores[at], -at))
-        if place not in chosen and len(overlaps[place] & missing) >= max(2, _GAIN * len(clause)):
+        gains = [size(overlap & clause - held) for overlap in overlaps]
+        place = max(range(len(candidates)), key=lambda at: (gains[at], size(overlaps[at]), -at))
+        if place not in chosen and gains[place] >= least:
             chosen.append(place)
             held |= overlaps[place]
+    held -= measured
     picked = tuple(candidates[place] for place in sorted(chosen))
     return _measured(sentence, picked, held, context)
+
+
+def _overlap(sentence: Reading, unit: Reading) -> set[int]:
+    """The places of a sentence that a unit holds: matter in pairs, and measures."""
+    held = {place for place, pairs in sentence.pairs.items() if not unit.pair_set.isdisjoint(pairs)}
+    return held | {place for _, place, _ in sentence.measures if sentence.norm[place] in unit.norm}
 
 
 def _measured(sentence: Reading, picked: tuple[Unit, ...], held: set[int], context: Sequence[Reading]) -> Window:
@@ -161,18 +163,26 @@ def _runs(sentence: Reading, lone: frozenset[int]) -> Iterator[tuple[int, int]]:
 
 def _clauses(sentence: Reading) -> list[set[int]]:
     found: dict[int, set[int]] = {}
-    for place in sentence.matter:
+    for place in (*sentence.matter, *(at for _, at, _ in sentence.measures)):
         found.setdefault(sentence.clause_numbers[place], set()).add(place)
     return list(found.values())
 
 
-def used_clauses(sentence: Reading, window: Window) -> list[tuple[Reading, int, int]]:
-    """The clauses of the window that the sentence repeats, numbers included, as (reading, begin, end)."""
+def used_clauses(
+    sentence: Reading, window: Window, apart: Callable[[Reading], frozenset[int]]
+) -> list[tuple[Reading, int, int]]:
+    """The clauses of the window that the sentence repeats, numbers included, as (reading, begin, end).
+
+    `apart` gives the places that do not count, those of groups of people: that one was left out is what is looked for.
+    """
     found = []
     for reading in window.readings:
         totals = [0] * len(reading.clauses)
         helds = [0] * len(reading.clauses)
+        uncounted = apart(reading)
         for place in reading.matter:
+            if place in uncounted:
+                continue
             totals[reading.clause_numbers[place]] += 1
             helds[reading.clause_numbers[place]] += not sentence.pair_set.isdisjoint(reading.pairs[place])
         for _, place, _ in reading.measures:

@@ -21,6 +21,7 @@ from typing import Literal
 from chimed_rag.records import Check, Citation, Draft, DraftCitation, DraftSentence, Evidence, Sentence
 from chimed_rag.safety.alignment import MIN_COVERED, Unit, Window, align, context_of, read, units, used_clauses
 from chimed_rag.safety.comparison import COMPARED, compare
+from chimed_rag.safety.population import group_places
 from chimed_rag.safety.quoting import cite, literal, squeezed
 
 CHECKS = ("passage_exists", "quote_found", *COMPARED, "entailment")
@@ -62,7 +63,7 @@ def verify(
     """One sentence for each of the draft, in order, with its verdict, its citations and the checks behind them.
 
     A sentence is supported if one of its citations passes every check, or all of them together do; citations that fail
-    are dropped and named in the checks. A sentence without citations gets the passage that passes every check, if one does.
+    are dropped and named in the checks. A sentence without citations gets a passage that passes every check.
     `Citation.number` is that of the passage; for every citation `documents(document_id)[start:end] == quote` holds.
 
     Args:
@@ -206,7 +207,7 @@ class _Prover:
             (*(reading.raw for reading in context_of(found)), *(one.quote for one in proof.citations))
         )
         sentence, context = read(text), () if whole else context_of([unit.passage for unit in window.units])
-        used = [] if whole else used_clauses(sentence, window)
+        used = [] if whole else used_clauses(sentence, window, group_places)
         proof.outcomes.update(compare(sentence, window, context, used, is_literal=whole is not None))
         return ""
 

@@ -15,6 +15,7 @@ from chimed_rag.entities.lexicon import names
 from chimed_rag.query.tables import rows
 from chimed_rag.text import fold
 
+CLAUSE_ENDS = frozenset("，。；！？：,;!?:\n")
 _LAY_WORD = re.compile("[\u4e00-\u9fff]{2,6}")
 
 Find = Callable[[str], list[tuple[int, int, int]]]
@@ -58,3 +59,18 @@ def dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]
     automaton = AhoCorasick(list(words), matchkind=MatchKind.LeftmostLongest)
     ill = {word[:-1]: words[word[:-1]] for word in words if word[-1] == "病" and word[:-1] in words}
     return automaton.find_matches_as_indexes, list(words.values()), ill
+
+
+def splits_word(text: str, place: int) -> bool:
+    """Whether a word of Latin letters and digits runs across a place: no word of the tables is said in half of one."""
+    return 0 < place < len(text) and _is_latin(text[place - 1]) and _is_latin(text[place])
+
+
+def _is_latin(char: str) -> bool:
+    return char < "\x80" and char.isalnum()
+
+
+def opens_with_but(text: str, begin: int, stop: int) -> bool:
+    """Whether 不 in `text[begin:stop]` is that of 不过 at the head of a clause, which denies nothing."""
+    opens = begin == 0 or text[begin - 1] in CLAUSE_ENDS
+    return opens and text[stop : stop + 1] == "过" and text[stop + 1 : stop + 2] not in "敏度量多少高低早晚"

@@ -116,16 +116,16 @@ def best(mark: Mark, others: Iterable[Mark]) -> tuple[float, Mark | None]:
     return score, found
 
 
-def fits_better(place: Context, same: Context, other: Context) -> float:
+def fits_better(place: Context, same: Context, other: Context, right: float = 0.5) -> float:
     """How much better a surrounding fits that of `other` than that of `same`, about -1 to 1.
 
     Only what the two do not have in common counts: of the nearest characters on the left that one has alone, the share
-    that stands left of the place too; the right side counts half. Where nothing stands left of `same` its subject is
+    that stands left of the place too; the right side counts `right`. Where nothing stands left of `same` its subject is
     that of the clause before, which speaks for neither.
     """
     left = _share(other.near - same.left, place.left) - _share(same.near - other.left, place.left) if same.near else 0.0
-    right = _share(other.right - same.right, place.right) - _share(same.right - other.right, place.right)
-    return left + 0.5 * right
+    after = _share(other.right - same.right, place.right) - _share(same.right - other.right, place.right)
+    return left + right * after
 
 
 def _share(some: frozenset[str], here: frozenset[str]) -> float:
@@ -133,7 +133,12 @@ def _share(some: frozenset[str], here: frozenset[str]) -> float:
 
 
 def rival(
-    mark: Mark, candidates: Sequence[Mark], agrees: Callable[[Mark, Mark], bool], *, least: float = 0.0
+    mark: Mark,
+    candidates: Sequence[Mark],
+    agrees: Callable[[Mark, Mark], bool],
+    *,
+    least: float = 0.0,
+    right: float = 0.5,
 ) -> tuple[bool, Mark | None]:
     """(whether some candidate agrees, the candidate that contradicts): one whose surroundings fit better than those of
     all that agree, or are as alike as `least` where none agrees."""
@@ -143,6 +148,6 @@ def rival(
         score, found = best(mark, others)
         return False, found if found is not None and score >= least else None
     for other in others:
-        if all(fits_better(mark.context, one.context, other.context) > SWAPPED for one in same):
+        if all(fits_better(mark.context, one.context, other.context, right) > SWAPPED for one in same):
             return True, other
     return True, None

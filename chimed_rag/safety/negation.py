@@ -15,6 +15,7 @@ from chimed_rag.safety.polarity import denials, head, ladder_marks, level
 from chimed_rag.safety.reading import Reading
 from chimed_rag.safety.surroundings import likeness
 
+_FORBIDDING = ("禁用", "慎用", "不应", "不建议", "禁忌证")
 _ALIKE = 0.45  # likeness of surroundings from which two denials are one, whatever they deny
 _FORBIDDEN = 0.35  # and a denial and a forbidding word
 
@@ -33,7 +34,7 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
             return True, f"原文没有否定：“{_shown(mark)}”"
         if found is not None:
             paired.add(id(found))
-        elif not any(
+        elif _head_of(mark).startswith(_FORBIDDING) or not any(
             likeness(mark.context, other.context) > _FORBIDDEN or _head_of(mark)[:2] in _after(other)
             for other in forbidden
         ):

@@ -30,7 +30,7 @@ def population(
         headed = frozenset()  # under 孕妇及哺乳期 the sentence itself tells which
     kept = frozenset(value for mark in said for value in mark.values)
     for mark in said:
-        agreed, other = rival(mark, source, _same)
+        agreed, other = rival(mark, source, _same, right=1.0)
         if (agreed and (other is None or other.values & kept)) or mark.values & headed:
             continue
         everyone = {one.values for reading in window.passages() for one in _all(reading)}
@@ -44,6 +44,11 @@ def population(
             if restricts:
                 return True, f"丢了原文的“{restricts[0].text}”"
     return True, ""
+
+
+def group_places(reading: Reading) -> frozenset[int]:
+    """The places of words for groups of people."""
+    return frozenset(place for mark in _all(reading) for place in range(mark.start, mark.end))
 
 
 def _all(reading: Reading) -> list[Mark]:

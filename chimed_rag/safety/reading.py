@@ -12,14 +12,13 @@ from typing import NamedTuple
 from zlib import crc32
 
 from chimed_rag.safety.conversion import Measure
-from chimed_rag.safety.dictionary import POLAR, dictionary
+from chimed_rag.safety.dictionary import CLAUSE_ENDS, POLAR, dictionary, opens_with_but, splits_word
 from chimed_rag.safety.measures import measures
 from chimed_rag.safety.surroundings import Context
 from chimed_rag.text import fold
 
-_CLAUSE_ENDS = frozenset("，。；！？：,;!?:\n")
 _HARD_ENDS = frozenset("。；！？;!?\n")
-_CLAUSE = re.compile("[^" + "".join(sorted(_CLAUSE_ENDS)) + "]+")
+_CLAUSE = re.compile("[^" + "".join(sorted(CLAUSE_ENDS)) + "]+")
 _DROPPED = re.compile(r"[\s*_`#>|]+")
 _FOREIGN = re.compile("[\ud800-\udfff\ue000-\uf8ff]")  # lone surrogates, and the characters that stand for measures
 _MASK, _MASKS = 0xE000, 6000
@@ -83,13 +82,11 @@ class Reading:
         new_ends: list[int] = []
         place = length = 0
         for index, begin, stop in find(text):
-            if begin < place or (_is_plain(text[begin]) and _splits_word(text, begin)):
-                continue
-            if _is_plain(text[stop - 1]) and _splits_word(text, stop):
+            if begin < place or splits_word(text, begin) or splits_word(text, stop):
                 continue
             canonical, kind = meanings[index]
             after = stop
-            if canonical == "不" and _opens_with_but(text, begin, stop):
+            if canonical == "不" and opens_with_but(text, begin, stop):
                 canonical, kind, stop, after = "但", "light", stop + 1, stop + 1
             shorter = inner.get(text[begin : stop - 1]) if text[stop - 1 : stop + 1] == "病人" else None
             if shorter:
@@ -214,7 +211,7 @@ class Reading:
     def context(self, start: int, end: int, stops: frozenset[int] = frozenset(), *, within: bool = False) -> Context:
         """What stands around `norm[start:end]`; neither side goes beyond a place in `stops` (marks of the same class)
         or a full stop, the right side not beyond the clause, nor the left one if `within`."""
-        tells, ends = self._tells, _CLAUSE_ENDS if within else _HARD_ENDS
+        tells, ends = self._tells, CLAUSE_ENDS if within else _HARD_ENDS
         left: list[str] = []
         for place in range(start - 1, max(-1, start - 40), -1):
             if self.norm[place] in ends or place in stops or len(left) == 9:
@@ -223,7 +220,7 @@ class Reading:
                 left.append(self.norm[place])
         right: list[str] = []
         for place in range(end, min(len(self.norm), end + 30)):
-            if self.norm[place] in _CLAUSE_ENDS or place in stops or len(right) == 6:
+            if self.norm[place] in CLAUSE_ENDS or place in stops or len(right) == 6:
                 break
             if tells[place]:
                 right.append(self.norm[place])
@@ -242,23 +239,3 @@ class Reading:
         for _, start, _ in self.measures:
             flags[start] = 1
         return flags
-
-
-def _opens_with_but(text: str, begin: int, stop: int) -> bool:
-    """Whether 不 is that of 不过 at the head of a clause, which denies nothing."""
-    opens = begin == 0 or text[begin - 1] in _CLAUSE_ENDS
-    return opens and text[stop : stop + 1] == "过" and text[stop + 1 : stop + 2] not in "敏度量多少高低早晚"
-
-
-def _is_plain(char: str) -> bool:
-    return char < "\x80"
-
-
-def _splits_word(text: str, place: int) -> bool:
-    return (
-        0 < place < len(text)
-        and text[place - 1].isascii()
-        and text[place].isascii()
-        and text[place - 1].isalnum()
-        and text[place].isalnum()
-    )

@@ -244,3 +244,71 @@ def test_whatever_a_draft_says_quotes_are_slices(case, text, begin, end, number)
         (sentence,) = verify(draft, [evidence], {"d": document}.__getitem__)
         assert all(document[c.start : c.end] == c.quote for c in sentence.citations)
         assert bool(sentence.citations) == (sentence.verdict == "supported")
+
+
+def passages(*texts):
+    return [
+        Evidence(number=n, chunk_id=f"c{n}", document_id=f"d{n}", text=text, start=0, end=len(text), score=1.0)
+        for n, text in enumerate(texts, 1)
+    ], {f"d{n}": text for n, text in enumerate(texts, 1)}.__getitem__
+
+
+def test_two_passages_support_one_sentence_together():
+    evidence, documents = passages("甲药可引起头晕和恶心。", "孕妇禁用甲药，用前应查肝功能。")
+    draft = EchoGenerator(["甲药可导致头晕、恶心，怀孕的妇女不能使用甲药。[1][2]"]).generate("", [])
+    (sentence,) = verify(draft, evidence, documents)
+    assert [cited.number for cited in sentence.citations] == [1, 2]
+
+
+def test_the_wrong_one_of_two_citations_is_dropped_and_named():
+    evidence, documents = passages("甲药可引起头晕和恶心。", "甲药不会引起头晕和恶心。")
+    (sentence,) = verify(EchoGenerator(["甲药会导致头晕、恶心。[1][2]"]).generate("", []), evidence, documents)
+    assert [cited.number for cited in sentence.citations] == [1]
+    assert "文献 2" in sentence.checks[0].detail
+
+
+def test_a_wrong_citation_is_not_mended_silently():
+    evidence, documents = passages("甲药可引起头晕和恶心。", "乙病多见于冬季，常有高热。")
+    (sentence,) = verify(EchoGenerator(["甲药会导致头晕、恶心。[2]"]).generate("", []), evidence, documents)
+    assert sentence.verdict == "unsupported"
+
+
+def test_a_model_has_the_last_word_on_what_passed():
+    evidence, documents = passages("甲药可引起头晕和恶心。", "孕妇禁用甲药。")
+    asked = []
+
+    def nli(pairs):
+        asked.extend(pairs)
+        return [0.2 if "孕妇" in premise else 0.9 for premise, _ in pairs]
+
+    script = ["甲药会导致头晕、恶心。[1]", "甲药孕妇禁用。[2]", "甲药能治百病。[1]"]
+    sentences = verify(EchoGenerator(script).generate("", []), evidence, documents, nli=nli)
+    assert [sentence.verdict for sentence in sentences] == ["supported", "unsupported", "unsupported"]
+    assert [sentence.checks[-1].verdict for sentence in sentences] == ["passed", "failed", "not_applicable"]
+    assert asked[0] == ("甲药可引起头晕和恶心。", "甲药会导致头晕、恶心。") and len(asked) == 2
+    assert verify(EchoGenerator([]).generate("", []), evidence, documents, nli=nli) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "甲" * 20_000,
+        "孕妇禁用，" * 4_000,
+        "不" * 1_900,
+        "5mg、" * 500,
+        "<b>孕妇</b><script>禁用</script>",
+        "Ibuprofen 禁用 для 孕婦 İ ﷽",
+        "\ud800孕妇\ue000禁用",
+    ],
+)
+def test_odd_sentences_are_borne(text):
+    evidence, documents = passages("孕妇禁用，" * 20_000, "5mg、" * 5_000, text[:3000])
+    for cited in (
+        (),
+        (DraftCitation(number=1),),
+        (DraftCitation(number=99),),
+        (DraftCitation(number=2, begin=0, end=9),),
+    ):
+        draft = Draft(generator="t", sentences=(DraftSentence(text=text, citations=cited),))
+        (sentence,) = verify(draft, evidence, documents)
+        assert bool(sentence.citations) == (sentence.verdict == "supported")
