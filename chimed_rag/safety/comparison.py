@@ -140,7 +140,11 @@ def _is_idle(measure: Measure, sources: Sequence[Reading]) -> bool:
         )
     if measure.text[:1] == "每" and measure.unit in ("L", "g"):
         return True
-    return measure.low == measure.high == 1 and measure.text[:1] in "一1" and measure.unit in ("次", "种", "个", "度")
+    return (
+        measure.low == measure.high == 1
+        and measure.text[:1] in "一1"
+        and measure.unit in ("次", "种", "个", "度", "类")
+    )
 
 
 def _told(reading: Reading, measure: Measure, place: int) -> str:

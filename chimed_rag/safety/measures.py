@@ -57,6 +57,7 @@ _GRADE = re.compile(
 _FRACTION = re.compile(
     r"(?<![\d.])(?P<top>\d{1,3})[/／](?P<bottom>\d{1,3})(?![\d./])"
     r"|(?P<below>[二三四五六七八九十])分之(?P<above>[一二三四五六七八九])"
+    r"|(?<![构形组合生完达造变])(?P<tenths>[一二两三四五六七八九]|\d)成(?![人年功为分药虫份长立熟]|[一-龥]?反比|正比)"
     r"|百分之(?P<percent>\d{1,3}(?:\.\d{1,3})?|[一二三四五六七八九十]{1,3})|一半"
 )
 _BARE = re.compile(r"(?<![a-z0-9.\-])\d{1,9}(?:\.\d{1,6})?(?![a-z0-9.])(?!-[a-z])")
@@ -169,8 +170,8 @@ def _dose(text: str, quantity: Quantity, found: list[Measure]) -> tuple[int, int
     before = text[max(0, start - 14) : start]
     if not per and unit in DOSES and (found_per := _PER_BEFORE.search(before)):
         per = str(found_per.lastgroup)
-    if unit in DOSES and "/" not in unit and _PER_KILO.search(before):
-        unit += "/kg"
+    if unit in DOSES and "/" not in unit and (kilo := _PER_KILO.search(before)):
+        unit, begin = unit + "/kg", min(begin, max(0, start - 14) + kilo.start())
     if unit in DOSES and not per and _PER_HOUR.search(before):
         per, factor = "day", factor * 24
     if unit == "次" and (often := _PERIODS.search(before)):
@@ -210,6 +211,8 @@ def _fraction(match: re.Match[str]) -> float:
         return float(match["top"]) / (float(match["bottom"]) or 1.0)
     if match["below"]:
         return _small(match["above"]) / _small(match["below"])
+    if match["tenths"]:
+        return _small(match["tenths"]) / 10
     if match["percent"]:
         text = match["percent"]
         if text[0].isdigit():

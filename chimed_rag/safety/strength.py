@@ -61,8 +61,6 @@ def _climbed(
             denied = any(likeness(mark.context, one.context) > _NEAR for reading in sources for one in denials(reading))
             if not denied:
                 return f"原文没有“{mark.text}”"
-        elif not agreed and level(mark) == 4 and "3" not in mark.values:
-            return f"原文没有“{mark.text}”"
     return ""
 
 
