@@ -3,6 +3,7 @@ paired.
 
 What is covered: finding them in a `Reading`, and pairing a mark with that of the same class whose surroundings are
 most alike. What is not covered: what follows from it (`polarity`, `population`).
+Tried: exchanges told by likeness alone; a subject that is said once for two clauses then looked like one.
 """
 
 from __future__ import annotations

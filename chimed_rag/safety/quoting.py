@@ -41,8 +41,10 @@ def literal(text: str, passage: Evidence, place: tuple[int, int] | None) -> tupl
     sought = squeezed(text)
     if place is not None:
         return (passage, *place) if squeezed(passage.text[slice(*place)]) == sought else None
-    folded, bare, kept = _squeezed_places(passage.text)
     sought = sought.rstrip(_EDGE) or sought
+    if sought not in squeezed(passage.text):
+        return None
+    folded, bare, kept = _squeezed_places(passage.text)
     begin = bare.find(sought)
     for _ in range(_MOST_PLACES):
         if begin < 0:
