@@ -21,7 +21,7 @@ STEP = {
 
 def pairs():
     passage = None
-    for line in Path(__file__).with_name("proof_pairs.tsv").read_text("utf-8").splitlines():
+    for line in Path(__file__).with_name("proof_by_hand.tsv").read_text("utf-8").splitlines():
         if line and not line.startswith("#"):
             kind, text = line.split("\t")
             if kind == "p":
