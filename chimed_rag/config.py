@@ -58,12 +58,14 @@ class Retrieval(_Settings):
     """How passages are found."""
 
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
-    candidates: int = Field(100, ge=1, le=10_000)
+    candidates: int = Field(200, ge=1, le=10_000)
     """How many passages each retriever gives to the fusion."""
-    fusion: Literal["weighted", "rrf"] = "weighted"
+    fusion: Literal["auto", "cosine", "weighted", "rrf"] = "auto"
+    """How both lists become one (`retrieval.fusion`); "auto" is "cosine" for encoders that say what their cosines weigh
+    beside BM25, and "weighted" for all others."""
     rrf_k: int = Field(60, ge=0)
     dense_weight: float | None = Field(None, ge=0)
-    """Weight of the dense list beside lexical = 1; None takes the encoder's own."""
+    """Weight of the dense list beside lexical = 1; None takes the encoder's own for the fusion chosen."""
     reranker: str | None = None
     """A reranker's name, or the folder or hub name of a cross-encoder; None leaves the fused order."""
     filler_weight: float = Field(0.5, ge=0)
