@@ -3,17 +3,20 @@
     python benchmarks/abstention.py --json benchmarks/results/abstention.json [--plot curve.png] [--work DIR]
 
 Questions whose evidence was taken out of the index: 2,984 patient questions of huatuo_retrieval_dev over the disease
-encyclopedia and their answers, without the answers to half of them (of 600, `--questions 600`, no rule can be shown); and the development questions of the starter
-literature, without the entries that answer half of them (another half in each split), and with all entries (a question
-drawn without its entries is asked with a filter that leaves them out). An answer is wrong if it cites no document that
-the judgements name; for the consultations, where one document in 80,000 is judged for each question, that calls many a
-fair answer wrong.
+encyclopedia and their answers, without the answers to half of them (of 600, `--questions 600`, no rule can be shown);
+and the development questions of the starter literature, without the entries that answer half of them (another half in
+each split), and with all entries (a question drawn without its entries is asked with a filter that leaves them out).
+An answer is wrong if it cites no document that the judgements name; for the consultations, where one document in
+80,000 is judged for each question, that calls many a fair answer wrong.
 
-In each of 20 splits one half of the questions calibrates and the other half measures. AURC: the mean, over the answers
-ordered by score, of the error so far (Geifman, Uziel, El-Yaniv, ICLR 2019), lower is better; all scores order the same
-answers, those that `abstention.judge` and the proof let through. "exceeds": splits in which the measured error among
-answered questions lies above the stated risk; a right guarantee expects at most 20 * (1 - confidence), and the measured
-error of few answers also strays by chance. A split without a rule answers nothing. Test questions are not read.
+In each of 20 splits one half of the questions calibrates and the other half measures (each of these with its entries
+and without). AURC: the mean, over the answers ordered by score, of the error so far (Geifman, Uziel, El-Yaniv, ICLR
+2019), lower is better; all scores order the same answers, those that `abstention.judge` and the proof let through.
+"exceeds": splits in which the measured error among answered questions lies above the stated risk. A right guarantee
+expects 20 * (1 - confidence) of them at most, and in 95 % of cases no more than "allowed" (the binomial quantile). The
+splits share their questions and the measured error of few answers strays by itself, so the count is rough;
+tests/safety/test_calibration.py counts true errors. A split without a rule answers nothing. Test questions are not
+read.
 """
 
 from __future__ import annotations
@@ -139,12 +142,19 @@ def plain_threshold(trials: Sequence[Trial], feature: str, risk: float, confiden
 
 
 def split(versions: Versions, seed: int) -> tuple[list[Trial], list[Trial]]:
-    """One half that calibrates and one that measures; of each question one version, drawn."""
+    """One half that calibrates, of each question one version, drawn; and one that measures, with all versions."""
     rng = np.random.default_rng([SEED, seed])
     drawn = [each[rng.integers(len(each))] for each in versions]
     order = rng.permutation(len(drawn))
     half = len(drawn) // 2
-    return [drawn[i] for i in order[:half]], [drawn[i] for i in order[half:]]
+    return [drawn[i] for i in order[:half]], [one for i in order[half:] for one in versions[i]]
+
+
+def most_by_chance(n: int, chance: float) -> int:
+    """The 95 % quantile of Bin(n, chance)."""
+    from chimed_rag.safety.risk import binomial_tail
+
+    return next(k for k in range(n + 1) if binomial_tail(k, n, chance) >= 0.95)
 
 
 def kept_by_rule(calibrating: list[Trial], measuring: list[Trial], risk: float, confidence: float, seed: int) -> Any:
@@ -223,7 +233,7 @@ def measured(name: str, versions: Versions, confidence: float) -> tuple[list[Row
                     "coverage": sum(each[0] for each in ruled) / SPLITS,
                     "error": sum(each[1] for each in ruled) / n if n else None,
                     "exceeds": sum(each[1] > risk * each[2] for each in ruled),
-                    "allowed": round(SPLITS * (1 - confidence), 3),
+                    "allowed": most_by_chance(SPLITS, 1 - confidence),
                     **{key: float(value) for key, value in areas.items() if risk == RISKS[0]},
                 }
             )  # fmt: skip
@@ -278,7 +288,8 @@ def main() -> None:
         notes=[
             "coverage: share of the questions answered, mean of all splits; 0 where there is no rule",
             "error: of all answers given in the splits with a rule; judge alone: of all that it lets through",
-            f"AURC, AUROC: means over the splits; exceeds: of {SPLITS} splits, allowed {SPLITS} * (1 - confidence)",
+            f"AURC, AUROC: means over the splits; exceeds, allowed: of {SPLITS} splits, "
+            f"{SPLITS * (1 - given.confidence):g} expected at most, allowed by chance in 95 % of cases",
         ],
         json_file=given.json_file,
     )
