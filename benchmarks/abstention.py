@@ -3,7 +3,7 @@
     python benchmarks/abstention.py --json benchmarks/results/abstention.json [--plot curve.png] [--work DIR]
 
 Questions whose evidence was taken out of the index: 2,984 patient questions of huatuo_retrieval_dev over the disease
-encyclopedia and their answers, without the answers to half of them (of 600, `--questions 600`, no rule can be shown);
+encyclopedia and their answers, without the answers to half of them (of 600, `--questions 600`, hardly a rule comes);
 and the development questions of the starter literature, without the entries that answer half of them (another half in
 each split), and with all entries (a question drawn without its entries is asked with a filter that leaves them out).
 An answer is wrong if it cites no document that the judgements name; for the consultations, where one document in

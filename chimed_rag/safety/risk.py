@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 LEVELS = 20
 """So many thresholds: at each twentieth of the first part's scores."""
 PENALTY = 10.0
-"""Ridge penalty on standardised features: few questions, a dozen features. Ten times more or less changed the area
-under the ROC curve by .01 on 50 to 200 patient questions."""
+"""Ridge penalty on standardised features. Of 1 to 100 it is within .01 of the best area under the ROC curve, fitted on
+50, 100 and 200 questions of the starter literature and of open consultations."""
 
 
 def needed(risk: float, confidence: float) -> int:
