@@ -13,8 +13,9 @@ Names that stand in different sentences are held together only where the caller 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from chimed_rag.safety.names import Found, Names, rows, words
@@ -129,20 +130,19 @@ class _Rule(NamedTuple):
 @cache
 def _rules() -> tuple[_Rule, ...]:
     return tuple(
-        _Rule("eighteen" if kind == "eighteen" else "nineteen", frozenset(left.split()), frozenset(right.split()), source)
+        _Rule(
+            "eighteen" if kind == "eighteen" else "nineteen", frozenset(left.split()), frozenset(right.split()), source
+        )
         for kind, left, right, source in rows("incompatible.tsv")
     )
 
 
-def pairs(
-    here: Iterable[str], taken: Iterable[str], left: frozenset[str], right: frozenset[str]
-) -> Iterator[tuple[str, str]]:
-    """The pairs of a name of either side of which at least one stands `here` and the other here or among `taken`."""
-    near = dict.fromkeys(here)
-    both = dict.fromkeys((*near, *taken))
+def _pairs(here: list[str], taken: list[str], rule: _Rule) -> Iterator[tuple[str, str]]:
+    """A name of either side of the rule, of which at least one stands `here`, the other here or among `taken`."""
+    both = dict.fromkeys((*here, *taken))
     for one in both:
         for other in both:
-            if one in left and other in right and one != other and (one in near or other in near):
+            if one in rule.left and other in rule.right and (one in here or other in here):
                 yield one, other
 
 
@@ -151,7 +151,7 @@ def _combined(sentence: str, here: list[Found], taken: list[Found]) -> Iterator[
     if len({*names, *others}) < 2 or warned(sentence) or _opposed(sentence, here):
         return
     for rule in _rules():
-        for pair in pairs(names, others, rule.left, rule.right):
+        for pair in _pairs(names, others, rule):
             family = "十八反" if rule.kind == "eighteen" else "十九畏"
             yield Finding(rule.kind, pair, rule.source, f"{pair[0]}与{pair[1]}属{family}，不宜同用。")
 
@@ -160,7 +160,7 @@ def _opposed(sentence: str, here: list[Found]) -> bool:
     """甘草反甘遂, 丁香畏郁金: the word of opposition between two names."""
     return any(
         b.start - a.end <= 3 and re.search("[反畏恶]", sentence[a.end : b.start])
-        for a, b in zip(here, here[1:], strict=False)
+        for a, b in pairwise(here)
     )
 
 
@@ -196,7 +196,10 @@ def _above_ceiling(sentence: str, here: list[Found]) -> Iterator[Finding]:
         if amount and _grams(amount) > most * 1.001:
             kind = f"（{form}）" if form else ""
             yield Finding(
-                "ceiling", (found.name,), source, f"{found.name}{kind}有毒，内服每日一般不超过{most:g}g，文中的用量超过了它。"
+                "ceiling",
+                (found.name,),
+                source,
+                f"{found.name}{kind}有毒，内服每日一般不超过{most:g}g，文中的用量超过了它。",
             )
 
 

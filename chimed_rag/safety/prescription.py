@@ -3,8 +3,8 @@
 Covered: questions that ask for a prescription or for a dose for someone (我该吃几片); sentences that prescribe, that
 have the form of a prescription (Rp., 处方：, ×7天), that address a dose or a change of it to the reader (你每天吃两片,
 您可以停药了) or tell it in the words in which one tells a patient (先吃两片). Such a sentence is kept only where it is
-word for word what a cited source says; the form Rp. is kept for doctors alone. For patients a general dose (成人一次0.2g)
-needs a supported verdict, and goes with a note. Rules and words: `prescription.yaml`.
+word for word what a cited source says; the form Rp. is kept for doctors alone. For patients a general dose
+(成人一次0.2g) needs a supported verdict, and goes with a note. Rules and words: `prescription.yaml`.
 Not covered: the wish to be told a drug (我该吃什么药), doses spelled in full words (四分之一片 is read as 一片), other
 languages, advice without any amount, and whether a dose is right. What no pattern knows passes as a general sentence.
 """
@@ -26,6 +26,7 @@ _BLANK = re.compile(r"\s+")
 _MENTION = re.compile(r"<(\w+)>")
 _SENTENCE = re.compile(r"[^。！？!?；;]+")
 _CLAUSE = re.compile(r"[^，,：:。！？!?；;]+[，,：:]?")
+_NEAR = 4  # characters after an amount in which food makes it one of food
 _MOST = 2000  # of a longer sentence only so many characters are read at a time
 
 
@@ -119,10 +120,10 @@ def _addressed(sentence: str) -> str | None:
         of_anyone = bool(words["general"].search(clause))
         if words["forbidden"].search(clause) or (of_anyone and not begun):
             continue
-        takes = bool(words["take"].search(clause) or words["amount"].search(clause))
-        taken = taken or (begun and takes)
-        amount = words["dose"].search(clause) or (takes and words["often"].search(clause))
-        if amount and not (reported or of_anyone or words["food"].search(clause)):
+        takes = bool(words["take"].search(clause))
+        taken = taken or (begun and (takes or bool(words["amount"].search(clause))))
+        amount = _has_dose(clause) or (takes and words["often"].search(clause) and not words["food"].search(clause))
+        if amount and not (reported or of_anyone):
             if taken:
                 return "addressed"
             if words["told"].search(clause) and not words["not_told"].search(clause):
@@ -135,13 +136,24 @@ def _addressed(sentence: str) -> str | None:
 
 def doses(text: str) -> bool:
     """Whether a text holds a dose of a drug at all, for whomever."""
-    words = _book().words
     return any(
-        words["dose"].search(clause) and not words["food"].search(clause)
+        _has_dose(clause)
         for sentence in _read(text)
-        if words["dosed"].search(sentence)
+        if _book().words["dosed"].search(sentence)
         for clause in _CLAUSE.findall(sentence)
     )
+
+
+def _has_dose(clause: str) -> bool:
+    """Whether an amount stands in a clause that is not one of food: no food before it, and none just after it."""
+    words = _book().words
+    first_food = words["food"].search(clause)
+    for amount in words["dose"].finditer(clause):
+        if first_food and first_food.start() < amount.start():
+            return False
+        if not words["food"].search(clause, amount.end(), amount.end() + _NEAR):
+            return True
+    return False
 
 
 def is_quote(sentence: Sentence) -> bool:
