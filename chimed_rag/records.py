@@ -240,9 +240,9 @@ class Query(Record):
 class Label(Record):
     """That a text was made by a machine: `text` for readers, the rest for programs that pass it on.
 
-    The Measures for Labelling AI-Generated and Synthetic Content (人工智能生成合成内容标识办法, in force since 2025-09-01)
-    ask for both; GB 45438-2025 names the fields of `aigc`. Who offers the answers to the public is its provider there,
-    and puts the own registered name or code in place of `producer`.
+    The Measures for Labelling AI-Generated and Synthetic Content (人工智能生成合成内容标识办法, in force since
+    2025-09-01) ask for both; GB 45438-2025 names the fields of `aigc`. Whoever offers the answers to the public is the
+    provider there, and puts a registered name or code in place of `producer`.
     """
 
     text: str

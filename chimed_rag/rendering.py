@@ -351,7 +351,7 @@ def answer_markdown(answer: Answer) -> str:
 
 
 def _implicit_markdown(answer: Answer) -> str:
-    """The implicit label as an HTML comment, which Markdown keeps and does not show; JSON in ASCII that cannot end it."""
+    """The implicit label as an HTML comment, which Markdown keeps and does not show; as JSON that cannot end it."""
     told = json.dumps(answer.label.aigc(), separators=(",", ":"))
     return "<!-- " + _COMMENT_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", told) + " -->"
 

@@ -158,10 +158,7 @@ def _combined(sentence: str, here: list[Found], taken: list[Found]) -> Iterator[
 
 def _opposed(sentence: str, here: list[Found]) -> bool:
     """甘草反甘遂, 丁香畏郁金: the word of opposition between two names."""
-    return any(
-        b.start - a.end <= 3 and re.search("[反畏恶]", sentence[a.end : b.start])
-        for a, b in pairwise(here)
-    )
+    return any(b.start - a.end <= 3 and re.search("[反畏恶]", sentence[a.end : b.start]) for a, b in pairwise(here))
 
 
 @cache
