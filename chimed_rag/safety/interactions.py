@@ -1,14 +1,14 @@
 """Interactions of drugs, from a table of the user's own: CSV with the header drug_a,drug_b,severity,advice,source.
 
 Covered: either order of the two drugs, their trade names (`query/trade_names.tsv`), strict reading with file and line,
-UTF-8 with or without a byte order mark, UTF-16 with one, GBK. A sentence that warns of the combination raises nothing.
+every encoding that `corpus` detects (UTF-8 with or without a byte order mark, GBK, Big5). A sentence that warns of the
+combination raises nothing.
 Not covered: a table of our own (none ships: it would need clinical review and upkeep), classes of drugs (a row for
 他汀类 matches those words, not 阿托伐他汀), doses and routes, and three drugs at once.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from chimed_rag.errors import ConfigError
+from chimed_rag.errors import ConfigError, CorpusError, InputError
 from chimed_rag.query.tables import replacements
 from chimed_rag.safety.incompatibility import Finding, sentences, warned
 from chimed_rag.safety.names import Names
@@ -58,7 +58,7 @@ class Interactions:
 
         Args:
             path: the file.
-            encoding: of the file; None detects UTF-8, UTF-16 with a byte order mark, and GBK.
+            encoding: of the file; None detects UTF-8, GBK and GB18030, Big5 and UTF-16, or says that it cannot.
 
         Raises:
             ConfigError: names the file, the line and what to change.
@@ -106,28 +106,16 @@ def _generic(drug: str) -> str:
 
 
 def _decoded(path: Path, encoding: str | None) -> str:
+    from chimed_rag.corpus.loaders.encoding import decode
+
     try:
-        data = path.read_bytes()
+        return decode(path.read_bytes(), str(path), encoding=encoding).text
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if encoding is None:
-        utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        tried = ("utf-16",) if utf16 else ("utf-8-sig", "gb18030")
-    else:
-        tried = (encoding,)
-    for name in tried:
-        try:
-            text = data.decode(name)
-        except UnicodeDecodeError:
-            continue
-        except LookupError:
-            raise ConfigError(f"{path}: no encoding is called {name!r}; try utf-8 or gbk") from None
-        if "\0" not in text:
-            return text.removeprefix("\ufeff")
-    raise ConfigError(
-        f"{path}: is not text in {' or '.join(tried)}; save it as UTF-8 CSV, or name its encoding: "
-        "Interactions.from_csv(path, encoding=...)"
-    )
+    except CorpusError as error:
+        raise ConfigError(str(error)) from None
+    except InputError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _parsed(path: str, text: str) -> Iterator[Interaction]:

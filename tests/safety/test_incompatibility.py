@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import time
+from itertools import islice
+from pathlib import Path
+
 import pytest
 
 from chimed_rag.safety.incompatibility import Finding, incompatibilities
+from chimed_rag.safety.names import rows
+from chimed_rag.safety.prescription import doses_reader
+from chimed_rag.text import sentence_spans
 
 # The first half of each list was written before the patterns. Names: what must be found, in the order of the rule.
 COMBINED = [
@@ -107,3 +116,83 @@ def test_more_than_the_pharmacopoeia_allows_is_found(text: str, name: str) -> No
 @pytest.mark.parametrize("text", [*NOT_COMBINED, *NOT_PREGNANT, *NOT_TOO_MUCH])
 def test_warnings_and_other_words_are_not(text: str) -> None:
     assert incompatibilities(text) == []
+
+
+def test_a_finding_says_the_rule_and_its_source() -> None:
+    (pair,) = incompatibilities("甘草和甘遂能一起吃吗")
+    assert (pair.text, pair.rule) == ("甘草与甘遂属十八反，不宜同用。", "药典一部·甘草·注意")
+    (pregnancy,) = incompatibilities("孕妇能吃红花吗")
+    assert (pregnancy.text, pregnancy.rule) == ("红花：孕妇慎用。", "药典一部·红花·注意")
+    (ceiling,) = incompatibilities("细辛10g，水煎服。")
+    assert ceiling.rule == "药典一部·细辛·用法与用量"
+    assert ceiling.text == "细辛有毒，内服每日一般不超过3g，文中的用量超过了它。"
+
+
+def test_each_rule_is_found_once_in_a_text() -> None:
+    assert len(incompatibilities("甘草配甘遂。炙甘草配醋甘遂。")) == 1
+    names = [finding.names for finding in incompatibilities("附子、半夏、天花粉、白及同煎。")]
+    assert names == [("附子", "半夏"), ("附子", "天花粉"), ("附子", "白及")]
+
+
+def test_context_is_what_the_reader_said() -> None:
+    assert incompatibilities("海藻消痰。") == []
+    assert incompatibilities("海藻消痰。", context="我在喝甘草水")[0].names == ("甘草", "海藻")
+    assert incompatibilities("海藻不可与甘草同用。", context="我在喝甘草水") == []
+    assert incompatibilities("多休息。", context="甘草配海藻") == []
+    assert incompatibilities("可服红花。", context="我怀孕了")[0].kind == "pregnancy"
+    assert incompatibilities("可服红花。", context="我没怀孕") == []
+
+
+@pytest.mark.parametrize("text", ["细辛3000mg。", "细辛1钱。", "细辛３ｇ。", "细辛1~3g。"])
+def test_three_grams_are_not_more_than_three(text: str) -> None:
+    assert incompatibilities(text) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["细辛3100mg。", "细辛2钱。", "细辛０.５两。", "细辛1~6g。", "细辛（后下）4g。", "4克细辛。"]
+)
+def test_more_than_three_grams_in_any_unit(text: str) -> None:
+    assert _kinds(incompatibilities(text)) == [("ceiling", ("细辛",))]
+
+
+def test_the_tables_agree_with_each_other() -> None:
+    herbs = [row[0] for row in rows("herbs.tsv")]
+    assert len(set(herbs)) == len(herbs) and all(len(row) == 3 for row in rows("herbs.tsv"))
+    written: dict[str, str] = {}
+    for name, others, hidden in rows("herbs.tsv"):
+        for word in (name, *others.split()):
+            assert written.setdefault(word, name) == name, word
+        assert not set(hidden.split()) & {name, *others.split()}
+    for kind, left, right, source in rows("incompatible.tsv"):
+        assert kind in ("eighteen", "nineteen") and source
+        assert {*left.split(), *right.split()} <= set(herbs)
+    for name, _, grade, source, _ in rows("pregnancy.tsv"):
+        assert grade and source and ("药典" not in source or name in herbs), name
+    for name, most, _, source in rows("ceilings.tsv"):
+        assert name in herbs and 0 < float(most) <= 15 and source.endswith("用法与用量"), name
+
+
+def test_every_pair_of_the_rules_is_found_by_every_name() -> None:
+    others = {name: (name, *others.split()) for name, others, _ in rows("herbs.tsv")}
+    for kind, left, right, _ in rows("incompatible.tsv"):
+        for one in left.split():
+            for other in right.split():
+                for said in others[one]:
+                    assert (kind, (one, other)) in _kinds(incompatibilities(f"{said}与{others[other][-1]}同煎。")), said
+
+
+@pytest.mark.parametrize("text", ["甘草", "附子半夏", "孕妇", "附子9g，", "不宜", "不", "0", "（"])
+def test_a_hundred_thousand_characters_are_read_in_good_time(text: str) -> None:
+    began = time.perf_counter()
+    incompatibilities(text * (100_000 // len(text)))
+    assert time.perf_counter() - began < 5
+
+
+@pytest.mark.real_data
+def test_modern_textbooks_raise_nearly_nothing(shared_data: Path) -> None:
+    """Of every 25th paragraph, cut at its stops, under 1 in 1,000 sentences raises a finding or doses its reader."""
+    with gzip.open(shared_data / "corpora/textbooks.jsonl.gz", "rt", encoding="utf-8") as lines:
+        texts = [json.loads(line)["text"] for line in islice(lines, 0, None, 25)]
+    sentences = [text[start:end] for text in texts for start, end in sentence_spans(text)]
+    raised = sum(bool(incompatibilities(sentence)) or bool(doses_reader(sentence)) for sentence in sentences)
+    assert len(sentences) > 10_000 and raised < len(sentences) / 1000
