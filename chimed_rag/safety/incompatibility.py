@@ -18,6 +18,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from chimed_rag.query.tables import replacements
 from chimed_rag.safety.names import Found, Names, rows, words
 from chimed_rag.text import fold
 
@@ -41,8 +42,7 @@ class Finding(NamedTuple):
 
 
 _SENTENCE = re.compile(r"[^。！？!?；;\n]+[。！？!?；;\n]*")
-_CHOICE = re.compile("能不能|可不可以|可不可|会不会|是不是|有没有|宜不宜|该不该|要不要|行不行|可否|能否|是否|不是")
-_ASKS = re.compile(r"[吗嘛么][。！？!?；;\s]*$|[？?]|行不|能不能|可不可|可否|能否|是否|要紧")
+_ASKS = re.compile(r"[吗嘛么][。！？!?；;\s]*$|[？?]|(?:行不|[能可]不[能可]|[能可]否|是否|要紧)[^。；;]*$")
 _ASKS_WHY = re.compile("为什么|为何|什么原因|怎么会|何以")
 _TOGETHER = "[同合并联混配共一伍][用服煎起同伍]|同时|联合|与|和|跟|配"
 _WARNS = re.compile(
@@ -50,11 +50,16 @@ _WARNS = re.compile(
     rf"|(?:同用|合用|并用|同服|配伍|联用|一起)[^。；;]{{0,10}}(?:禁|忌|有毒|毒性|中毒|有害|危险|不良反应|不宜|不可|不能|避免)"
     "|十八反|十九畏|相反|相畏|相恶|反药|配伍禁忌"
 )
+# A list of what is dangerous (甘遂、牵牛子和巴豆霜峻猛，孕妇禁用) puts nothing together, unless it says so.
+_LISTS = re.compile("孕[妇期][^，,。；;]{0,8}[禁忌慎]|峻猛|剧毒|有大?毒")
+_PUTS_TOGETHER = re.compile(r"[同合并联混配共][用服煎伍]|一起|配|加|\d(?:g|克)")
 _FORBIDS = re.compile(
     "禁|忌|慎|不宜|不能|不可|不得|不要|不应|不许|不用|不建议|不推荐|勿|避免|停[用药]|致畸|流产|畸形|风险|危险|危害|损害|有害"
+    "|不自行|咨询医生|告诉医生|由医生|[可会能]引起|通过胎盘"
 )
 _PREGNANT = re.compile(
-    "(?<![避不未备没助])(?<!没有)(?<!没有怀)(?<!没怀)(?<!未怀)(?<!备怀)孕(?!激素|酮|育|前|三烯)|有喜了|有身孕"
+    "(?<![避不未备没助外])(?<!没有)(?<![没未备再想算划能]怀)(?<!没有怀)(?<!可以怀)孕(?!激素|酮|育|前|三烯)"
+    "|有喜了|有身孕|怀上了|准妈妈|备孕成功"
     "|(?<!终止)(?<!异位)(?<!未)(?<!非)妊娠(?!试验)"
 )
 _OVERDONE = re.compile(
@@ -82,7 +87,7 @@ def warned(sentence: str) -> bool:
     """Whether a folded sentence advises against a combination; one that asks whether it may be does not."""
     if _asks(sentence):
         return False
-    return bool(_WARNS.search(sentence))
+    return bool(_WARNS.search(sentence) or (_LISTS.search(sentence) and not _PUTS_TOGETHER.search(sentence)))
 
 
 def _asks(sentence: str) -> bool:
@@ -116,8 +121,14 @@ def incompatibilities(text: str, *, context: str = "") -> list[Finding]:
 
 @cache
 def _names() -> Names:
-    entries = [(name, others, hidden) for name, others, hidden in rows("herbs.tsv")]
-    return Names(words([*entries, *((name, others, hidden) for name, others, _, _, hidden in rows("pregnancy.tsv"))]))
+    herbs = [(name, others, hidden) for name, others, hidden in rows("herbs.tsv")]
+    drugs = [(name, others, hidden) for name, others, _, _, hidden in rows("pregnancy.tsv")]
+    known = words([*herbs, *drugs])
+    for trade, generics in replacements("trade_names.tsv").words.items():
+        found = [known[generic] for generic in generics.split() if known.get(generic)]
+        if found:
+            known.setdefault(trade, found[0])
+    return Names(known)
 
 
 class _Rule(NamedTuple):
