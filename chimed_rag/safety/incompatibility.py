@@ -5,9 +5,11 @@ that are contraindicated in pregnancy; the daily ceilings of toxic herbs by mout
 their source, row by row: the Chinese Pharmacopoeia (facts without its words), textbooks, package leaflets. A sentence
 that warns (甘草不宜与甘遂同用) raises nothing; a question whether one may (甘草和甘遂不能一起吃吗) does.
 Not covered: herbs inside the name of a formula or a patent medicine (大活络丹), doses that are written without g, 克,
-mg, 毫克, 钱 or 两, external use, the reader's own condition, and every table row that was left out as not certain.
+mg, 毫克, 钱 or 两, external use, traditional characters, the reader's own condition, and every table row that was left
+out as not certain.
 The 十八反 and 十九畏 are tradition, partly disputed; a finding says what the books say, not what happens in a body.
-Names that stand in different sentences are held together only where the caller says so (`context`).
+Names that stand in different sentences are held together only where the caller says so (`context`). Of 98,678 sentences
+of classics 128 raise a finding (formulas that do combine), of 25,024 of textbooks 3, of 2,984 patient questions 1.
 """
 
 from __future__ import annotations
@@ -19,8 +21,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from chimed_rag.query.tables import replacements
-from chimed_rag.safety.names import Found, Names, rows, words
-from chimed_rag.text import fold
+from chimed_rag.safety.names import Found, Names, plain, rows, words
 
 Kind = Literal["eighteen", "nineteen", "pregnancy", "ceiling", "interaction"]
 
@@ -47,7 +48,7 @@ _ASKS_WHY = re.compile("为什么|为何|什么原因|怎么会|何以")
 _TOGETHER = "[同合并联混配共一伍][用服煎起同伍]|同时|联合|与|和|跟|配"
 _WARNS = re.compile(
     rf"(?:不宜|不能|不可|不得|不要|不应|不许|切勿|勿|忌|禁|避免|不建议|不推荐|不主张|慎)[^，,。；;]{{0,24}}(?:{_TOGETHER})"
-    rf"|(?:同用|合用|并用|同服|配伍|联用|一起)[^。；;]{{0,10}}(?:禁|忌|有毒|毒性|中毒|有害|危险|不良反应|不宜|不可|不能|避免)"
+    rf"|(?:同用|合用|并用|同服|配伍|联用|一起)[^。；;孕]{{0,10}}(?:禁|忌|有毒|毒性|中毒|有害|危险|不良反应|不宜|不可|不能|避免)"
     "|十八反|十九畏|相反|相畏|相恶|反药|配伍禁忌"
 )
 # A list of what is dangerous (甘遂、牵牛子和巴豆霜峻猛，孕妇禁用) puts nothing together, unless it says so.
@@ -96,7 +97,7 @@ def _asks(sentence: str) -> bool:
 
 def pregnant(text: str) -> bool:
     """Whether a text speaks of a pregnancy that is there, not of avoiding, wanting or ending one."""
-    return bool(_PREGNANT.search(fold(text)))
+    return bool(_PREGNANT.search(plain(text)))
 
 
 def incompatibilities(text: str, *, context: str = "") -> list[Finding]:
@@ -106,11 +107,11 @@ def incompatibilities(text: str, *, context: str = "") -> list[Finding]:
         text: a question, or one or more sentences of an answer; each sentence is read by itself.
         context: what the reader said: names and a pregnancy there hold for every sentence of the text.
     """
-    known, around = _names(), fold(context)
+    known, around = _names(), plain(context)
     taken = known.find(around)
     expecting = bool(_PREGNANT.search(around))
     found: dict[Finding, None] = {}
-    for sentence in sentences(fold(text)):
+    for sentence in sentences(plain(text)):
         here = known.find(sentence)
         if here:
             found.update(dict.fromkeys(_combined(sentence, here, taken)))

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from chimed_rag.errors import ConfigError, CorpusError, InputError
 from chimed_rag.query.tables import replacements
 from chimed_rag.safety.incompatibility import Finding, sentences, warned
-from chimed_rag.safety.names import Names
+from chimed_rag.safety.names import Names, plain
 from chimed_rag.text import fold
 
 COLUMNS = ("drug_a", "drug_b", "severity", "advice", "source")
@@ -73,8 +73,8 @@ class Interactions:
             context: what the reader said; drugs named there are held against every sentence of the text.
         """
         found: dict[Finding, None] = {}
-        taken = [name.name for name in self._names.find(fold(context))]
-        for sentence in sentences(fold(text)):
+        taken = [name.name for name in self._names.find(plain(context))]
+        for sentence in sentences(plain(text)):
             here = [name.name for name in self._names.find(sentence)]
             if here and not warned(sentence):
                 found.update(dict.fromkeys(self._between(here, taken)))

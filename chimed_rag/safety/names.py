@@ -6,12 +6,22 @@ Not covered: names that are not on the list, typing errors, and what a name refe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
 from chimed_rag.text import fold
+
+_HIDDEN = re.compile(
+    r"[\u00ad\u200b-\u200f\u2060\ufeff]+|(?<![!-~\s])[ \t\u00a0\u3000]+(?![!-~\s])"  # blanks between Latin words stay
+)
+
+
+def plain(text: str) -> str:
+    """A text as rules read it: folded, without invisible characters and without blanks between Chinese characters."""
+    return _HIDDEN.sub("", fold(text))
 
 
 class Found(NamedTuple):

@@ -197,6 +197,11 @@ def test_a_finding_says_the_rule_and_its_source() -> None:
     assert ceiling.text == "细辛有毒，内服每日一般不超过3g，文中的用量超过了它。"
 
 
+def test_blanks_and_invisible_characters_hide_nothing() -> None:
+    assert _kinds(incompatibilities("甘 草和甘\u200b遂同 煎")) == [("eighteen", ("甘草", "甘遂"))]
+    assert _kinds(incompatibilities("附子\u3000６０ g，先煎。")) == [("ceiling", ("附子",))]
+
+
 def test_each_rule_is_found_once_in_a_text() -> None:
     assert len(incompatibilities("甘草配甘遂。炙甘草配醋甘遂。")) == 1
     names = [finding.names for finding in incompatibilities("附子、半夏、天花粉、白及同煎。")]

@@ -270,6 +270,10 @@ def _sentence(text: str, *quotes: str, verdict: str = "supported", chunks: str =
     return Sentence.model_validate({"text": text, "citations": citations, "verdict": verdict})
 
 
+def test_invisible_characters_hide_no_dose() -> None:
+    assert doses_reader("你每\u200b天 吃两\u2060片") and asks_for_prescription("我该吃\ufeff几 片")
+
+
 def test_a_quote_is_the_sentence_itself() -> None:
     assert is_quote(_sentence("每次0.2g。", "每次 0.2Ｇ。"))
     assert is_quote(_sentence("每次0.2g，每日三次。", "每次0.2g，", "每日三次。"))  # a page header lay between
