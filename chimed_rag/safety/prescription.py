@@ -5,9 +5,9 @@ have the form of a prescription (Rp., 处方：, ×7天), that address a dose or
 您可以停药了) or tell it in the words in which one tells a patient (先吃两片). Such a sentence is kept only where it is
 word for word what a cited source says; the form Rp. is kept for doctors alone. For patients a general dose
 (成人一次0.2g) needs a supported verdict, and goes with a note. Rules and words: `prescription.yaml`.
-Not covered: the wish to be told a drug (我该吃什么药), an amount asked for nobody (用量是多少), fractions in words (四分之一片
-is read as 一片), traditional characters, other languages, advice without any amount, and whether a dose is right. What no
-pattern knows passes as a general sentence.
+Not covered: the wish to be told a drug (我该吃什么药), an amount asked for nobody (用量是多少), fractions in words
+(四分之一片 is read as 一片), traditional characters, other languages, advice without any amount, and whether a dose
+is right. What no pattern knows passes as a general sentence.
 
 Measured: of 271 lines in which doctors of three public sets of dialogues name an amount (patterns were mended on them),
 81 are read as doses for the reader, and 238 as that or as a general dose, which patients get only proved; the rest is
