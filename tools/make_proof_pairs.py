@@ -1,9 +1,9 @@
 """Sentence-passage pairs that test a proof: wrong sentences of known kinds, and right ones said in many ways.
 
-    python -m tools.make_proof_pairs                                        # tests/proof_pairs.jsonl, of the starter entries
-    python -m tools.make_proof_pairs --textbooks FILE --out FILE [--size 3] # of books: JSONL(.gz) with id, title, text
+    python -m tools.make_proof_pairs                                # of the starter entries: tests/proof_pairs.jsonl
+    python -m tools.make_proof_pairs --textbooks FILE --out FILE    # of books: JSONL(.gz) with id, title, text
 
-One JSON object a line: id, kind, template, part, entry, passage (first line: title and headings, then the text), sentence,
+One JSON object a line: id, kind, template, part, entry, passage (first line: title > headings, then the text), sentence,
 original (the sentence as the passage has it), label (supported, unsupported), change ("old → new", "" if untouched).
 Half of the templates of each kind are "development", on which rules may be tuned; the others are "test". The same
 sources and seed give the same file. Each kind has as many pairs (`SIZES`), spread evenly over its templates and over
@@ -27,7 +27,8 @@ from typing import Any
 from chimed_rag.text import sentence_spans
 from tools.check_starter import STARTER, read_entry
 from tools.proof_controls import controls
-from tools.proof_corruptions import Candidate, Passage, Spot, Template, corruptions
+from tools.proof_corruptions import corruptions
+from tools.proof_records import Candidate, Passage, Spot, Template
 
 OUT = Path(__file__).parents[1] / "tests" / "proof_pairs.jsonl"
 SEED = 20261127
@@ -67,7 +68,9 @@ def book_passages(file: Path) -> list[Passage]:
             path = [_unnumbered(part) for part in str(row["title"]).split(" > ")]
             if sentences and len(text) > 60:
                 title = path[-1]
-                found.append(Passage(str(row["id"]), title, (title,), path[0], "", tuple(path[:-1]), text, sentences, text))
+                found.append(
+                    Passage(str(row["id"]), title, (title,), path[0], "", tuple(path[:-1]), text, sentences, text)
+                )
     return found
 
 

@@ -1,7 +1,7 @@
 """Sentences that their passage supports: untouched ones, and the same said otherwise without changing what it means.
 
-Covered: synonyms, equal names, numerals, units and their conversion, frequencies, order of clauses and of lists, frames,
-a subject that the title supplies, dropped additions, merged sentences, bullets, punctuation. Hedges (一般, 通常) are
+Covered: synonyms, equal names, numerals, units and their conversion, frequencies, order of clauses and lists, frames, a
+subject that the title supplies, dropped additions, merged sentences, bullets, punctuation. Hedges (一般, 通常) are
 exchanged but never dropped: 一般不超过5天 and 不超过5天 do not say the same.
 Not covered: summaries over several sentences, and conclusions that a reader would draw.
 """
@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Iterator
 
 from chimed_rag.quantities import quantities
-from tools.proof_corruptions import DEVELOPMENT, TEST, Candidate, Spot, Template, measured, shown, table
+from tools.proof_numbers import measured, shown
+from tools.proof_records import DEVELOPMENT, TEST, Candidate, Spot, Template, table
 
 _HAN_DIGITS = "零一二三四五六七八九十"
 _CONTRA = re.compile("禁用|慎用|不宜|不应使用|不可")
@@ -79,6 +80,12 @@ def single(rules: list[list[str]]) -> Template:
 # --- numbers that stay what they are -------------------------------------------------------------------------------
 
 
+_SMALL = re.compile(
+    r"(?<![\d.～~/／×第月年至到-])([1-9]|10)"
+    r"( ?(?:次(?!/)|天|周(?![岁围])|年(?!\d)|片|粒|小时|岁(?!以[上下])|个月))(?!\d)"
+)
+
+
 def _to_han(spot: Spot) -> str | None:
     """Small counts in Chinese: 3次 -> 三次, 2周 -> 两周."""
 
@@ -86,17 +93,30 @@ def _to_han(spot: Spot) -> str | None:
         number = int(match[1])
         return ("两" if number == 2 else _HAN_DIGITS[number]) + match[2]
 
-    return re.sub(r"(?<![\d.～~/／×第月年至到-])([1-9]|10)( ?(?:次(?!/)|天|周(?![岁围])|年(?!\d)|片|粒|小时|岁(?!以[上下])|个月))(?!\d)", han, spot.sentence)
+    return _SMALL.sub(han, spot.sentence)
+
+
+_LARGE = re.compile(
+    "(?<![第一二两三四五六七八九十每同这那下某任进])[二两三四五六七八九十](?=(?:次|天|周(?![期围])|年|片|粒|个月|小时|种|类))(?!次或)"
+)
 
 
 def _to_digits(spot: Spot) -> str | None:
     def digit(match: re.Match[str]) -> str:
         return str("_一二三四五六七八九十".find(match[0].replace("两", "二")))
 
-    return re.sub(r"(?<![第一二两三四五六七八九十每同这那下某任进])[二两三四五六七八九十](?=(?:次|天|周(?![期围])|年|片|粒|个月|小时|种|类))(?!次或)", digit, spot.sentence)
+    return _LARGE.sub(digit, spot.sentence)
 
 
-_CONVERSIONS = {"mg": ("g", 1e-3), "g": ("mg", 1e3), "μg": ("mg", 1e-3), "mL": ("L", 1e-3), "kg": ("g", 1e3), "cm": ("mm", 10.0), "L": ("mL", 1e3)}
+_CONVERSIONS = {
+    "mg": ("g", 1e-3),
+    "g": ("mg", 1e3),
+    "μg": ("mg", 1e-3),
+    "mL": ("L", 1e-3),
+    "kg": ("g", 1e3),
+    "cm": ("mm", 10.0),
+    "L": ("mL", 1e3),
+}
 _CHINESE = {"g": "克", "mg": "毫克", "L": "升", "mm": "毫米", "mL": "毫升", "μg": "微克"}
 
 
@@ -104,7 +124,11 @@ def _converted(spot: Spot) -> Iterator[Candidate]:
     """One dose in another unit of the same kind: 0.2克 -> 200毫克, both ends of a range."""
     text = spot.sentence
     for q in quantities(text):
-        if q.unit not in _CONVERSIONS or not re.fullmatch(r"[\d.～]+ ?[^\d]+", q.text) or text[q.end : q.end + 1] in "/每":
+        if (
+            q.unit not in _CONVERSIONS
+            or not re.fullmatch(r"[\d.～]+ ?[^\d]+", q.text)
+            or text[q.end : q.end + 1] in "/每"
+        ):
             continue
         unit, factor = _CONVERSIONS[q.unit]
         if not 0.01 <= q.low * factor <= 5000 or q.high * factor > 5000:
@@ -114,13 +138,22 @@ def _converted(spot: Spot) -> Iterator[Candidate]:
         yield Candidate(text[: q.start] + new + text[q.end :], q.text, new)
 
 
-_SPANS = [(r"(?<![\d～])24小时", "1天"), (r"(?<![\d～])48小时", "2天"), (r"(?<![\d～])72小时", "3天"), (r"(?<![\d～第.])2周(?![岁围])", "14天"), (r"(?<![\d～第.])1周(?![岁围])", "7天"), (r"(?<![\d～第.])4周(?![岁围])", "28天"),
-          (r"(?<![\d～.])12个月", "1年"), (r"(?<![\d～.])6个月", "半年"), (r"半小时", "30分钟"), (r"(?<![\d～])30分钟", "半小时"), (r"两周(?![岁围])", "14天"), (r"(?<![\d～.])1小时", "60分钟"), (r"(?<![\d～.])7天", "1周"), (r"(?<![\d～.])14天", "两周"), (r"(?<![\d～.])2年(?!\d)", "24个月"), (r"半年", "6个月")]  # fmt: skip
+_ALONE = r"(?<![\d～第.])"
+_SPANS = [
+    *([_ALONE + old, new] for old, new in (
+        ("24小时", "1天"), ("48小时", "2天"), ("72小时", "3天"), ("2周(?![岁围])", "14天"), ("1周(?![岁围])", "7天"),
+        ("4周(?![岁围])", "28天"), ("12个月", "1年"), ("6个月", "半年"), ("30分钟", "半小时"), ("1小时", "60分钟"),
+        ("7天", "1周"), ("14天", "两周"), (r"2年(?!\d)", "24个月"),
+    )),
+    ["半小时", "30分钟"], ["两周(?![岁围])", "14天"], ["半年", "6个月"],
+]  # fmt: skip
 
 # --- order ---------------------------------------------------------------------------------------------------------
 
 _ITEM = "[^，。、；和与或及的（）：在时后前]{2,7}"
-_LIST = re.compile(rf"(?:有|如|包括|出现|表现为|引起|可见|伴|导致|避免|常见|怕|检查|见于|含)(({_ITEM}、)+{_ITEM}(和|或|与){_ITEM})(?=[，。])")
+_LIST = re.compile(
+    rf"(?:有|如|包括|出现|表现为|引起|可见|伴|导致|避免|常见|怕|检查|见于|含)(({_ITEM}、)+{_ITEM}(和|或|与){_ITEM})(?=[，。])"
+)
 
 
 def _relisted(spot: Spot) -> Iterator[Candidate]:
@@ -139,7 +172,7 @@ def _relisted(spot: Spot) -> Iterator[Candidate]:
 def _contra_turned(spot: Spot) -> str | None:
     """有X的人禁用Y。 -> Y禁用于有X的人。"""
     match = re.fullmatch(r"([^，。]{2,40}?)(一般)?(应)?(禁用|慎用)([^，。]{2,16})。", spot.sentence)
-    if not match or re.search("使用|和|、", match[5]):
+    if not match or re.search("使用|和|、", match[5]) or re.search("[都也]$|在", match[1]):
         return None
     verb = (match[2] or "") + (match[3] or "") + match[4]
     return f"{match[5]}{verb}于{match[1]}。"
@@ -148,15 +181,15 @@ def _contra_turned(spot: Spot) -> str | None:
 def _caused(spot: Spot) -> str | None:
     """X可引起Y。 -> Y可由X引起。"""
     match = re.fullmatch(r"([^，。、]{2,20}?)(可能|可以|可|会)?(引起|导致|造成)([^，。]{2,20})。", spot.sentence)
-    if not match or re.search("[也还不]$", match[1]) or re.search("[也还]", match[1][-2:]):
+    if not match or re.search("[也还不可因用能会是]", match[1]) or match[4].startswith("的") or "更" in match[4]:
         return None
     return f"{match[4]}{match[2] or ''}由{match[1]}{match[3]}。"
 
 
-def _condition_last(spot: Spot) -> str | None:
-    """怀疑X时，应Y。 -> 应Y，这适用于怀疑X时。 Only where one comma parts condition and advice."""
-    match = re.fullmatch(r"([^，。]{4,30}?)(?:时)，((?:应|不要|可|不应|必须|宜)[^，。]{4,40})。", spot.sentence)
-    return f"{match[2]}，前提是{match[1]}时。" if match else None
+def _condition(spot: Spot) -> str | None:
+    """怀疑X时，应Y。 -> 如果怀疑X，应Y。 Only where one comma parts condition and advice."""
+    match = re.fullmatch(r"([^，。]{4,30}?)(?<!小)时，((?:应|不要|可|不应|必须|宜)[^，。]{4,40})。", spot.sentence)
+    return f"如果{match[1].removeprefix('当')}，{match[2]}。" if match else None
 
 
 def _when_first(spot: Spot) -> str | None:
@@ -181,13 +214,21 @@ def _without_addition(spot: Spot) -> str | None:
 def _without_subject(spot: Spot) -> str | None:
     title = spot.passage.title
     rest = spot.sentence.removeprefix(title)
-    return rest if rest != spot.sentence and re.match("[应可是常多不宜的用会对在由需每传]", rest) and not rest.startswith("的人") else None
+    return (
+        rest
+        if rest != spot.sentence and re.match("[应可是常多不宜用会对在由需每传]", rest) and not rest.startswith("的人")
+        else None
+    )
 
 
 def _pronoun(spot: Spot) -> str | None:
     """本品 or 该病 where the title stands first."""
     title, sentence = spot.passage.title, spot.sentence
-    if not sentence.startswith(title) or sentence.count(title) > 1 or re.match("患者|病人|的人|发作|疫苗|球菌", sentence[len(title) :]):
+    if (
+        not sentence.startswith(title)
+        or sentence.count(title) > 1
+        or not re.match("[应可是常多不宜的会在由需每传目主俗分与]", sentence[len(title) :])
+    ):
         return None
     if spot.passage.kind == "drug":
         return "该药" + sentence[len(title) :]
@@ -201,7 +242,11 @@ def _about_title(spot: Spot) -> str | None:
 def _subject_added(spot: Spot) -> str | None:
     """The title put before a sentence that leaves it out, where the entry is one disease or drug."""
     title = spot.passage.title
-    if any(name in spot.sentence for name in spot.passage.names) or spot.passage.kind not in ("disease", "drug") or len(title) > 9:
+    if (
+        any(name in spot.sentence for name in spot.passage.names)
+        or spot.passage.kind not in ("disease", "drug")
+        or len(title) > 9
+    ):
         return None
     return f"在{title}方面，{spot.sentence}"
 
@@ -236,11 +281,11 @@ def controls() -> dict[str, tuple[str, Template]]:
         "paraphrase.han_numerals": (DEVELOPMENT, whole(_to_han)),
         "paraphrase.digits": (TEST, whole(_to_digits)),
         "paraphrase.converted": (TEST, _converted),
-        "paraphrase.time_span": (DEVELOPMENT, single([list(rule) for rule in _SPANS])),
+        "paraphrase.time_span": (DEVELOPMENT, single(_SPANS)),
         "paraphrase.list_order": (DEVELOPMENT, _relisted),
         "paraphrase.contraindication_turned": (TEST, whole(_contra_turned)),
         "paraphrase.passive": (DEVELOPMENT, whole(_caused)),
-        "paraphrase.condition_last": (TEST, whole(_condition_last)),
+        "paraphrase.condition": (TEST, whole(_condition)),
         "paraphrase.advice_first": (DEVELOPMENT, whole(_when_first)),
         "paraphrase.addition_dropped": (TEST, whole(_without_addition)),
         "paraphrase.subject_dropped": (DEVELOPMENT, whole(_without_subject)),
@@ -270,5 +315,9 @@ def _equal(spot: Spot) -> Iterator[Candidate]:
     """Trade for generic name, full name for abbreviation, as the literature's readers say it."""
     text = spot.sentence
     for old, new in table("proof_names")["equal"]:
-        if old in text and new not in text and not re.search(rf"{old}(?:病毒|疫苗|球菌|酯)|(?:急性|妊娠期|左|慢性|甲状腺功能){old}", text):
+        if (
+            old in text
+            and new not in text
+            and not re.search(rf"{old}(?:病毒|疫苗|球菌|酯)|(?:急性|妊娠期|左|慢性|甲状腺功能){old}", text)
+        ):
             yield Candidate(text.replace(old, new), old, new)

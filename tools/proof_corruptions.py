@@ -2,82 +2,33 @@
 
 Each template takes a `Spot` (a sentence in its passage) and gives candidates; which of them become pairs is decided by
 `make_proof_pairs`. Covered: values, units, frequencies, negation, strength, population, drugs, diseases, passages.
-Not covered: wrong inferences, cause and effect exchanged, statements that are wrong in the world but stand in the passage.
+Not covered: wrong inferences, cause and effect exchanged, what is wrong in the world but stands in the passage.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from random import Random
 
-import yaml
-
-from chimed_rag.quantities import Quantity, quantities
-
-DEVELOPMENT, TEST = "development", "test"
-HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A section of an entry, or a paragraph of a book; `sentences` stand in `text`, in order."""
-
-    entry: str
-    title: str
-    names: tuple[str, ...]
-    group: str
-    kind: str
-    headings: tuple[str, ...]
-    text: str
-    sentences: tuple[str, ...]
-    whole: str = field(default="", compare=False, repr=False)
-    """All text of the entry, for what must not stand elsewhere in it."""
-
-    @property
-    def shown(self) -> str:
-        """The passage as a pair holds it: title and headings in the first line, then the text."""
-        return " > ".join((self.title, *self.headings)) + "\n" + self.text
-
-
-class Spot(NamedTuple):
-    """A sentence in its passage."""
-
-    passage: Passage
-    place: int
-
-    @property
-    def sentence(self) -> str:
-        """The sentence itself."""
-        return self.passage.sentences[self.place]
-
-
-class Candidate(NamedTuple):
-    """A changed sentence, what was changed into what, and the passage it is cited with where that is another one."""
-
-    sentence: str
-    old: str
-    new: str
-    passage: Passage | None = None
-
-
-Template = Callable[[Spot], Iterator[Candidate]]
-
-
-@cache
-def table(name: str) -> Any:
-    """A YAML file beside this module."""
-    return yaml.safe_load((HERE / f"{name}.yaml").read_text("utf-8"))
-
+from tools import proof_numbers
+from tools.proof_numbers import larger_unit, measured, narrowed
+from tools.proof_records import DEVELOPMENT, TEST, Candidate, Passage, Spot, Template, table
 
 # --- words ---------------------------------------------------------------------------------------------------------
 
 
-def swap(rules: list[list[str]], *, absent: bool = False, alone: bool = False, all: bool = False, need: str = "") -> Template:  # noqa: A002
-    """A template that applies one rule at one place (or, with `all`, at every place)."""
+def swap(
+    rules: list[list[str]],
+    *,
+    absent: bool = False,
+    alone: bool = False,
+    all: bool = False,
+    measure: bool = False,
+    need: str = "",
+) -> Template:
+    """A template that applies one rule at one place (or, with `all`, at every place); for the options see the YAML."""
     compiled = [(re.compile(old), new) for old, new in rules]
 
     def candidates(spot: Spot) -> Iterator[Candidate]:
@@ -90,6 +41,8 @@ def swap(rules: list[list[str]], *, absent: bool = False, alone: bool = False, a
                 if alone and word.strip() in text:
                     continue
                 if absent and _bare(word) in _seen(spot):
+                    continue
+                if measure and narrowed(text, match.start(), larger_unit(match[0], word)):
                     continue
                 changed = pattern.sub(new, text) if all else text[: match.start()] + word + text[match.end() :]
                 if changed != text:
@@ -109,129 +62,17 @@ def _seen(spot: Spot) -> str:
     return spot.passage.shown
 
 
-# --- numbers -------------------------------------------------------------------------------------------------------
-
-_DIGITS = re.compile(r"\d+(?:\.\d+)?")
-_HAN = {"一": "三", "两": "四", "二": "五", "三": "六", "四": "七", "五": "八", "六": "九", "七": "三", "八": "五", "十": "五", "半": "两"}
-_BOUNDS = [
-    ("不超过", "不少于"), ("不低于", "不高于"), ("不少于", "不超过"), ("低于", "高于"), ("高于", "低于"), ("少于", "多于"),
-    ("超过", "不到"), ("至少", "至多"), ("最大", "最小"), ("最多", "最少"), ("以上", "以下"), ("以下", "以上"), ("≥", "≤"), ("≤", "≥"),
-]  # fmt: skip
-
-
-def measured(text: str) -> list[Quantity]:
-    """The quantities of a text that a change of their digits makes wrong: those with a unit, no telephone number."""
-    return [q for q in quantities(text) if q.unit and _DIGITS.search(q.text) and not re.search("拨|120|110|12[0356]{2}", q.text)]
-
-
-def shown(value: float) -> str:
-    """A number as it is written: no trailing zeros."""
-    return f"{value:.4f}".rstrip("0").rstrip(".")
-
-
-def numbers(change: Callable[[float, Quantity], float | None], which: int = 0) -> Template:
-    """A template that replaces the first (0) or last (-1) number of each quantity that holds digits."""
-
-    def candidates(spot: Spot) -> Iterator[Candidate]:
-        text, there = spot.sentence, {float(n) for n in _DIGITS.findall(spot.passage.text)}
-        for quantity in measured(text):
-            found = list(_DIGITS.finditer(quantity.text))
-            if which == -1 and len(found) < 2:
-                continue
-            match = found[which]
-            value = change(float(match[0]), quantity)
-            if value is None or value <= 0 or float(shown(value)) in there or value == float(match[0]):
-                continue
-            new = quantity.text[: match.start()] + shown(value) + quantity.text[match.end() :]
-            digits = [float(n) for n in _DIGITS.findall(new)]
-            if "～" in new and len(digits) > 1 and digits[0] >= digits[1]:
-                continue
-            yield Candidate(text[: quantity.start] + new + text[quantity.end :], quantity.text, new)
-
-    return candidates
-
-
-_SCALES = re.compile(r"^(?:k?g|mg|μg|ng|mL|L|IU|U|mmol|μmol|pmol|kcal|m?IU)")
-
-
-def _ten_times(value: float, q: Quantity) -> float | None:
-    return value * 10 if _SCALES.match(q.unit) and q.low == q.high else None
-
-
-def _tenth(value: float, q: Quantity) -> float | None:
-    return value / 10 if _SCALES.match(q.unit) and q.low == q.high and value >= 0.1 else None
-
-
-def _digit(value: float, q: Quantity) -> float | None:
-    """The leading digit is another one: 140 -> 160, 0.5 -> 0.7, 3 -> 5."""
-    if q.low != q.high and "～" in q.text:
-        return None
-    text = shown(value)
-    place = next(i for i, char in enumerate(text) if char in "123456789") if value else 0
-    return float(text[:place] + str((int(text[place]) + 1) % 9 + 1) + text[place + 1 :])
-
-
-def _doubled(value: float, q: Quantity) -> float | None:
-    return None if "%" in q.unit or "℃" in q.unit or "～" in q.text else value * 2
-
-
-def _widened(value: float, q: Quantity) -> float | None:
-    return shown_up(value * 1.5) if "～" in q.text else None
-
-
-def _lowered(value: float, q: Quantity) -> float | None:
-    return shown_up(value * 0.5) if "～" in q.text and value >= 2 else None
-
-
-def shown_up(value: float) -> float:
-    """Rounded as the number of a text would be: whole above 5, one decimal below."""
-    return float(round(value)) if value >= 5 else round(value, 1) if value != int(value) else value
-
-
-def _han_numbers(spot: Spot) -> Iterator[Candidate]:
-    text = spot.sentence
-    pattern = r"(?<![第一二三四五六七八九十每])[一两二三四五六七八十半](?=(?:个?[次天周年月岁片粒倍]|小时|分钟)(?!之|性|以来|抽|板|般|[期围样]))"
-    for match in re.finditer(pattern, text):
-        new = _HAN[match[0]]
-        if match[0] == "一" and text[match.end()] not in "次天周年":
-            continue
-        if new + text[match.end()] not in spot.passage.text and not (match[0] == "一" and text[match.end()] in "次天" and text[match.start() - 2 : match.start()] not in ("服用", "查检", "检查")):
-            yield Candidate(text[: match.start()] + new + text[match.end() :], match[0], new)
-
-
-def _bounds(spot: Spot) -> Iterator[Candidate]:
-    text = spot.sentence
-    for q in measured(text):
-        low, high = max(0, q.start - 3), min(len(text), q.end + 2)
-        around = text[low:high]
-        for old, new in _BOUNDS:
-            at = around.find(old)
-            if at < 0 or (old in ("超过", "低于", "高于", "少于") and around[at - 1 : at] == "不"):
-                continue
-            place = low + at
-            yield Candidate(text[:place] + new + text[place + len(old) :], old + q.text, new + q.text)
-            break
-
-
-def _exchanged(spot: Spot) -> Iterator[Candidate]:
-    """Two quantities of one unit exchanged within a sentence; both then stand for the wrong thing."""
-    text, found = spot.sentence, measured(spot.sentence)
-    for one, other in zip(found, found[1:], strict=False):
-        between = text[one.end : other.start]
-        if one.unit != other.unit or one.text == other.text or not re.search("[，、：；]", between) or (one.low, one.high) == (other.low, other.high):
-            continue
-        if not re.search("[\u4e00-\u9fff]{2}", between):  # a list of values is as true in another order
-            continue
-        changed = text[: one.start] + other.text + between + one.text + text[other.end :]
-        yield Candidate(changed, f"{one.text}{between}{other.text}", f"{other.text}{between}{one.text}")
-
-
 # --- names ---------------------------------------------------------------------------------------------------------
 
 
 def _groups(*tables: str) -> dict[str, str]:
     """Name to its group, of one or more tables of names."""
-    return {name: f"{kind}/{group}" for kind in tables for group, names in table("proof_names")[kind].items() for name in names}
+    return {
+        name: f"{kind}/{group}"
+        for kind in tables
+        for group, names in table("proof_names")[kind].items()
+        for name in names
+    }
 
 
 def renamed(*tables: str, title: bool | None = None) -> Template:
@@ -255,9 +96,16 @@ def renamed(*tables: str, title: bool | None = None) -> Template:
     return candidates
 
 
+_LONGER = "(?!球菌|疫苗|抵抗|酮症|肾病|病毒|危象|急症|样|杆菌|性|脑病|散|丸)"
+_PREFIXED = "(?<![型性期发后急])"
+
+
 def _found(text: str, groups: dict[str, str]) -> list[str]:
-    """The names in a text that are not part of a longer name: 肺炎 in 肺炎球菌, 流感 in 流感疫苗 and 糖尿病 in 糖尿病肾病 are."""
-    return [name for name in groups if re.search(re.escape(name) + "(?!球菌|疫苗|酮症|肾病|病毒|危象|急症|样|杆菌|性|脑病)", text) and text.count(name) == len(re.findall(f"(?<![型性期发后急]){re.escape(name)}(?!球菌|疫苗|酮症|肾病|病毒|危象|急症|样|杆菌|性|脑病|散|丸)", text))]
+    """The names in a text of which none is part of a longer name, as 肺炎 is in 肺炎球菌 and 流感 in 流感疫苗."""
+    present = [name for name in groups if name in text]
+    return [
+        name for name in present if text.count(name) == len(re.findall(_PREFIXED + re.escape(name) + _LONGER, text))
+    ]
 
 
 def paired(name: str, *, both_ways: bool = True) -> Template:
@@ -267,7 +115,14 @@ def paired(name: str, *, both_ways: bool = True) -> Template:
         text = spot.sentence
         pairs = [(a, b) for a, b in table("proof_names")[name]]
         for old, new in pairs + ([(b, a) for a, b in pairs] if both_ways else []):
-            if old in text and new not in spot.passage.shown and old not in new and not re.search(f"{re.escape(old)}(?:疫苗|病毒|球菌|片)|(?:抗|妊娠期|围){re.escape(old)}", text):
+            if (
+                old in text
+                and new not in spot.passage.shown
+                and old not in new
+                and not re.search(
+                    f"{re.escape(old)}(?:疫苗|病毒|球菌|片)|(?:[抗围质雌孕腺雄长性伐]|妊娠期){re.escape(old)}", text
+                )
+            ):
                 yield Candidate(text.replace(old, new), old, new)
 
     return candidates
@@ -316,10 +171,13 @@ def _about(spot: Spot, passage: Passage) -> bool:
     return not names or any(name in passage.shown for name in names) or covered(spot.sentence, passage) > 0.6
 
 
+def _plain(title: str) -> bool:
+    """A title that can stand for another in a sentence: one short name."""
+    return len(title) <= 8 and not re.search("[与和、(（]", title)
+
+
 def elsewhere(passages: list[Passage]) -> dict[str, tuple[str, Template]]:
     """The templates that leave the sentence and exchange the passage; they need all passages."""
-    import random
-
     by_heading: dict[tuple[str, ...], list[Passage]] = {}
     by_entry: dict[str, list[Passage]] = {}
     for passage in passages:
@@ -327,7 +185,7 @@ def elsewhere(passages: list[Passage]) -> dict[str, tuple[str, Template]]:
         by_entry.setdefault(passage.entry, []).append(passage)
 
     def drawn(spot: Spot, pool: list[Passage], n: int = 40) -> list[Passage]:
-        rng = random.Random(spot.sentence)  # noqa: S311
+        rng = Random(spot.sentence)  # noqa: S311
         return rng.sample(pool, min(n, len(pool)))
 
     def wrong(spot: Spot, passage: Passage) -> Candidate:
@@ -335,7 +193,11 @@ def elsewhere(passages: list[Passage]) -> dict[str, tuple[str, Template]]:
 
     def other_subject(spot: Spot) -> Iterator[Candidate]:
         for passage in drawn(spot, passages, 4):
-            if passage.entry != spot.passage.entry and passage.group != spot.passage.group and not _about(spot, passage):
+            if (
+                passage.entry != spot.passage.entry
+                and passage.group != spot.passage.group
+                and not _about(spot, passage)
+            ):
                 yield wrong(spot, passage)
 
     def same_heading(spot: Spot) -> Iterator[Candidate]:
@@ -360,14 +222,14 @@ def elsewhere(passages: list[Passage]) -> dict[str, tuple[str, Template]]:
                 return
 
     def renamed_title(spot: Spot) -> Iterator[Candidate]:
-        """Another entry's sentence under this one's name: the passage says nothing of the kind."""
-        for passage in drawn(spot, passages, 6):
-            name = spot.passage.title
-            if passage.group == spot.passage.group and passage.entry != spot.passage.entry and not _about(spot, passage):
-                for line in passage.sentences:
-                    if passage.title in line and covered(line.replace(passage.title, name), spot.passage) < 0.4:
-                        yield Candidate(line.replace(passage.title, name), passage.title, name, spot.passage)
-                        break
+        """What stands of one thing said of another of its kind, whose passage says nothing of the sort."""
+        title = spot.passage.title
+        kin = [p for p in drawn(spot, passages, 400) if p.group == spot.passage.group and p.entry != spot.passage.entry]
+        for passage in kin if title in spot.sentence and _plain(title) else []:
+            changed = spot.sentence.replace(title, passage.title)
+            if _plain(passage.title) and not _about(spot, passage) and covered(changed, passage) < 0.45:
+                yield Candidate(changed, title, passage.title, passage)
+                return
 
     return {
         "wrong_passage.other_subject": (DEVELOPMENT, other_subject),
@@ -382,15 +244,7 @@ def elsewhere(passages: list[Passage]) -> dict[str, tuple[str, Template]]:
 def corruptions(passages: list[Passage]) -> dict[str, tuple[str, Template]]:
     """Every template by name, with its part; the kind is what stands before the full stop."""
     found: dict[str, tuple[str, Template]] = {
-        "number.ten_times": (DEVELOPMENT, numbers(_ten_times)),
-        "number.tenth": (TEST, numbers(_tenth)),
-        "number.digit": (DEVELOPMENT, numbers(_digit)),
-        "number.doubled": (TEST, numbers(_doubled)),
-        "number.upper_end": (DEVELOPMENT, numbers(_widened, -1)),
-        "number.lower_end": (TEST, numbers(_lowered)),
-        "number.han": (DEVELOPMENT, _han_numbers),
-        "number.exchanged": (TEST, _exchanged),
-        "number.bound": (TEST, _bounds),
+        **proof_numbers.templates(),
         "drug.subject": (DEVELOPMENT, renamed("drugs", title=True)),
         "drug.other": (TEST, renamed("drugs", title=False)),
         "drug.alike": (DEVELOPMENT, paired("alike")),
