@@ -3,8 +3,8 @@
     python -m tools.make_proof_pairs                                # of the starter entries: tests/proof_pairs.jsonl
     python -m tools.make_proof_pairs --textbooks FILE --out FILE    # of books: JSONL(.gz) with id, title, text
 
-One JSON object a line: id, kind, template, part, entry, passage (first line: title > headings, then the text), sentence,
-original (the sentence as the passage has it), label (supported, unsupported), change ("old → new", "" if untouched).
+One JSON object a line: id, kind, template, part, entry, passage (first line "title > heading", then text), sentence,
+original (the sentence it was made of), label (supported, unsupported), change ("old → new", "" if untouched).
 Half of the templates of each kind are "development", on which rules may be tuned; the others are "test". The same
 sources and seed give the same file. Each kind has as many pairs (`SIZES`), spread evenly over its templates and over
 entries as far as their sentences allow.
@@ -37,6 +37,8 @@ SIZES = {
     "disease": 120, "wrong_passage": 110, "untouched": 100, "paraphrase": 480,
 }  # fmt: skip
 LONGEST_PASSAGE = 400
+ENOUGH = 120
+"""Sentences that a template applies to, from which its pairs are chosen."""
 _GOOD = re.compile(r"[\u4e00-\u9fff][^\n]{8,118}[。]")
 
 
@@ -105,16 +107,16 @@ def make(passages: list[Passage], sizes: dict[str, int] = SIZES) -> list[dict[st
     return pairs
 
 
-def _pool(name: str, template: Template, spots: list[Spot]) -> list[tuple[Spot, list[Candidate]]]:
+def _pool(name: str, template: Template, spots: list[Spot]) -> list[tuple[Spot, Candidate]]:
     """The sentences a template applies to, shuffled, until there are enough to choose from."""
     rng = random.Random(f"{SEED}{name}")  # noqa: S311
     shuffled = rng.sample(spots, len(spots))
-    found: list[tuple[Spot, list[Candidate]]] = []
+    found: list[tuple[Spot, Candidate]] = []
     for spot in shuffled:
         candidates = list(template(spot))
         if candidates:
-            found.append((spot, [rng.choice(candidates)]))
-            if len(found) >= 300:
+            found.append((spot, rng.choice(candidates)))
+            if len(found) >= ENOUGH:
                 break
     return found
 
@@ -131,19 +133,19 @@ def shares(available: dict[str, int], size: int) -> dict[str, int]:
 
 
 def _chosen(
-    pool: list[tuple[Spot, list[Candidate]]], count: int, used: Counter[str], taken: set[tuple[str, str]]
+    pool: list[tuple[Spot, Candidate]], count: int, used: Counter[str], taken: set[tuple[str, str]]
 ) -> Iterator[tuple[Spot, Candidate]]:
     """`count` of a pool, entries that gave little so far first; a sentence once in a kind and part."""
     kinds: Counter[str] = Counter()
     for _ in range(count):
         free = [
-            (kinds[one[0].old], used[spot.passage.entry], place)
+            (kinds[one.old], used[spot.passage.entry], place)
             for place, (spot, one) in enumerate(pool)
-            if (spot.sentence, one[0].sentence) not in taken and (spot.sentence, "") not in taken
+            if (spot.sentence, one.sentence) not in taken and (spot.sentence, "") not in taken
         ]
         if not free:
             return
-        spot, (candidate,) = pool[min(free)[2]]
+        spot, candidate = pool[min(free)[2]]
         taken |= {(spot.sentence, candidate.sentence), (spot.sentence, "")}
         used[spot.passage.entry] += 1
         kinds[candidate.old] += 1

@@ -65,6 +65,7 @@ def _seen(spot: Spot) -> str:
 # --- names ---------------------------------------------------------------------------------------------------------
 
 
+@cache
 def _groups(*tables: str) -> dict[str, str]:
     """Name to its group, of one or more tables of names."""
     return {
@@ -148,21 +149,17 @@ def _sibling(spot: Spot) -> Iterator[Candidate]:
 # --- passages ------------------------------------------------------------------------------------------------------
 
 
-def pieces(text: str) -> set[str]:
+@cache
+def pieces(text: str) -> frozenset[str]:
     """The character pairs of a text."""
     han = re.sub(r"[^\u4e00-\u9fffA-Za-z0-9]", "", text)
-    return {han[i : i + 2] for i in range(len(han) - 1)}
-
-
-@cache
-def _pieces(passage: Passage) -> frozenset[str]:
-    return frozenset(pieces(passage.shown))
+    return frozenset(han[i : i + 2] for i in range(len(han) - 1))
 
 
 def covered(sentence: str, passage: Passage) -> float:
     """The share of the sentence's character pairs that stand in the passage."""
     own = pieces(sentence)
-    return len(own & _pieces(passage)) / max(1, len(own))
+    return len(own & pieces(passage.shown)) / max(1, len(own))
 
 
 def _about(spot: Spot, passage: Passage) -> bool:
@@ -206,7 +203,7 @@ def elsewhere(passages: list[Passage]) -> dict[str, tuple[str, Template]]:
         yield from (wrong(spot, passage) for passage in found[:2])
 
     def nearest(spot: Spot) -> Iterator[Candidate]:
-        found = [p for p in drawn(spot, passages, 300) if p.entry != spot.passage.entry and not _about(spot, p)]
+        found = [p for p in drawn(spot, passages, 150) if p.entry != spot.passage.entry and not _about(spot, p)]
         if found:
             yield wrong(spot, max(found, key=lambda p: covered(spot.sentence, p)))
 
