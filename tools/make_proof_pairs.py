@@ -28,13 +28,14 @@ from chimed_rag.text import sentence_spans
 from tools.check_starter import STARTER, read_entry
 from tools.proof_controls import controls
 from tools.proof_corruptions import corruptions
+from tools.proof_mixtures import mixtures
 from tools.proof_records import Candidate, Passage, Spot, Template
 
 OUT = Path(__file__).parents[1] / "tests" / "proof_pairs.jsonl"
 SEED = 20261127
 SIZES = {
-    "number": 120, "unit": 110, "frequency": 110, "negation": 120, "strength": 120, "population": 120, "drug": 120,
-    "disease": 120, "wrong_passage": 110, "untouched": 100, "paraphrase": 480,
+    "number": 130, "unit": 120, "frequency": 120, "negation": 130, "strength": 130, "population": 130, "drug": 130,
+    "disease": 130, "wrong_passage": 110, "untouched": 100, "paraphrase": 480,
 }  # fmt: skip
 LONGEST_PASSAGE = 400
 ENOUGH = 120
@@ -83,7 +84,8 @@ def _unnumbered(heading: str) -> str:
 
 def make(passages: list[Passage], sizes: dict[str, int] = SIZES) -> list[dict[str, Any]]:
     """The pairs of all kinds, in order of kind, part and template."""
-    templates = {**corruptions(passages), **controls()}
+    single = {**corruptions(passages), **controls()}
+    templates = {**single, **mixtures(single)}
     spots = [Spot(passage, place) for passage in passages for place in range(len(passage.sentences))]
     used: Counter[str] = Counter()
     pairs: list[dict[str, Any]] = []

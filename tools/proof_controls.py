@@ -152,7 +152,7 @@ _SPANS = [
 
 _ITEM = "[^，。、；和与或及的（）：在时后前]{2,7}"
 _LIST = re.compile(
-    rf"(?:有|如|包括|出现|表现为|引起|可见|伴|导致|避免|常见|怕|检查|见于|含)(({_ITEM}、)+{_ITEM}(和|或|与){_ITEM})(?=[，。])"
+    rf"(?:有|如|包括|出现|表现为|引起|可见|伴|导致|避免|常见(?!于|原因|症状|病因|的)|检查|见于|含)(({_ITEM}、)+{_ITEM}(和|或|与){_ITEM})(?=[，。])"
 )
 
 
@@ -162,7 +162,7 @@ def _relisted(spot: Spot) -> Iterator[Candidate]:
     if not match:
         return
     items = re.split(f"、|{match[3]}", match[1])
-    if len(items) < 3 or any(re.search("严重|轻|急|慢|明显|没有|不|新|持续|反复|其他|等", item) for item in items):
+    if len(items) < 3 or any(re.search("严重|轻|急|慢|明显|没有|不|新|持续|反复|其他|等|看|有|使用|要", item) for item in items):
         return
     moved = [items[-1], *items[:-1]]
     new = "、".join(moved[:-1]) + match[3] + moved[-1]

@@ -97,7 +97,7 @@ def renamed(*tables: str, title: bool | None = None) -> Template:
     return candidates
 
 
-_LONGER = "(?!球菌|疫苗|抵抗|酮症|肾病|病毒|危象|急症|样|杆菌|性|脑病|散|丸)"
+_LONGER = "(?!酯|球菌|疫苗|抵抗|酮症|肾病|病毒|危象|急症|样|杆菌|性|脑病|散|丸)"
 _PREFIXED = "(?<![型性期发后急])"
 
 
