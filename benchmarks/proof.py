@@ -102,9 +102,11 @@ def distractors(pairs: Sequence[Pair]) -> list[str]:
     pool = sorted(own)
     for pair in pairs:
         title = pair["passage"].split("\n")[0].split(" > ")[0]
-        while own[other := rng.choice(pool)] == pair["entry"] or other.startswith(title):
-            pass
-        found.append(other)
+        drawn = rng.sample(pool, min(20, len(pool)))
+        others = [
+            other for other in drawn if own[other] != pair["entry"] and other.split("\n")[0].split(" > ")[0] != title
+        ]
+        found.append(others[0] if others else "无关的段落。")
     return found
 
 

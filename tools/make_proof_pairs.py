@@ -78,8 +78,9 @@ def book_passages(file: Path) -> list[Passage]:
 
 
 def _unnumbered(heading: str) -> str:
-    """A heading without its number: （二）桌面推演 -> 桌面推演."""
-    return re.sub(r"^(?:第[^ ]{1,4}[篇章节]|[（(]?[一二三四五六七八九十\d]+[）)、.．])\s*", "", heading).strip()
+    """A heading without its number, if anything is left: （二）桌面推演 -> 桌面推演."""
+    bare = re.sub(r"^(?:第[^ ]{1,4}[篇章节]|[（(]?[一二三四五六七八九十\d]+[）)、.．])\s*", "", heading).strip()
+    return bare or heading
 
 
 def make(passages: list[Passage], sizes: dict[str, int] = SIZES) -> list[dict[str, Any]]:

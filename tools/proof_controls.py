@@ -97,7 +97,7 @@ def _to_han(spot: Spot) -> str | None:
 
 
 _LARGE = re.compile(
-    "(?<![第一二两三四五六七八九十每同这那下某任进])[二两三四五六七八九十](?=(?:次|天|周(?![期围])|年|片|粒|个月|小时|种|类))(?!次或)"
+    "(?<![第一二两三四五六七八九十每同这那下某任进数几])[二两三四五六七八九十](?=(?:次|天|周(?![期围])|年|片|粒|个月|小时|种|类))(?!次或)"
 )
 
 
@@ -162,7 +162,9 @@ def _relisted(spot: Spot) -> Iterator[Candidate]:
     if not match:
         return
     items = re.split(f"、|{match[3]}", match[1])
-    if len(items) < 3 or any(re.search("严重|轻|急|慢|明显|没有|不|新|持续|反复|其他|等|看|有|使用|要", item) for item in items):
+    if len(items) < 3 or any(
+        re.search("严重|轻|急|慢|明显|没有|不|新|持续|反复|其他|等|看|有|使用|要", item) for item in items
+    ):
         return
     moved = [items[-1], *items[:-1]]
     new = "、".join(moved[:-1]) + match[3] + moved[-1]
