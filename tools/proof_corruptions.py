@@ -170,7 +170,7 @@ def _about(spot: Spot, passage: Passage) -> bool:
 
 def _plain(title: str) -> bool:
     """A title that can stand for another in a sentence: one short name."""
-    return len(title) <= 8 and not re.search("[与和、(（]", title)
+    return 2 <= len(title) <= 8 and not re.search("[与和、(（]", title)
 
 
 def elsewhere(passages: list[Passage]) -> dict[str, tuple[str, Template]]:
