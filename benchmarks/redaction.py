@@ -1,0 +1,282 @@
+"""Do Chinese identifiers leave the text, and do doses, values, dates and codes stay? How long does it take?
+
+    python benchmarks/redaction.py [--data DIR] [--json FILE] [--half build|held-out] [--misses N] [--harms N]
+
+Identifiers are generated with a seed (numbers with their check digits by formulas written here, names from lists written
+here) and planted in the frames of `redaction_frames.yaml`; `{q}` of a frame is filled with a real question. 2,000 are
+planted in the frames used to build, 2,000 in those held out. An identifier counts as found only if every character of it
+was replaced ("其中部分" counts as missed). "also replaced" is the share of sentences in which anything else went too.
+Harm: 2,000 real sentences that hold a dose, a value, a date or an ICD code, from textbooks, dialogues, questions and
+clinical records; one counts as harmed if anything at all was replaced in it. Beside them, real questions as they come.
+Not measured: identifiers of real people (there are none in the data), names without any cue beside them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import re
+import string
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from _common import ROOT, Row, parser, report
+
+sys.path.insert(0, str(ROOT))
+
+from chimed_rag.evaluation.statistics import percentiles  # noqa: E402
+from chimed_rag.safety.redaction import Redactor  # noqa: E402
+from chimed_rag.text import sentences  # noqa: E402
+
+SEED = 20261127
+FRAMES = Path(__file__).with_name("redaction_frames.yaml")
+COUNTS = {
+    "身份证": 300, "身份证wrong": 100, "手机": 250, "座机": 100, "姓名": 500, "称呼": 150, "编号": 200, "住址": 120,
+    "邮箱": 40, "车牌": 60, "银行卡": 100, "微信": 20, "QQ": 20, "证件": 20, "出生日期": 20,
+}  # fmt: skip
+FREE_FORMS = ("姓名", "称呼", "住址")
+"""Kinds without a fixed form: the goal for them is .9, for all others .99."""
+
+# Surnames by how many bear them, roughly (the first ones several times); then rarer ones and those of two characters.
+COMMON = "王" * 7 + "李" * 7 + "张" * 7 + "刘" * 5 + "陈" * 5 + "杨" * 3 + "黄" * 2 + "赵" * 2 + "周" * 2 + "吴" * 2
+COMMON += "徐孙马朱胡郭何林高罗郑梁谢宋唐许韩邓冯曹彭曾肖田董潘袁蔡蒋余于杜叶程魏苏吕丁任卢姚沈钟姜崔谭陆范汪廖石金韦贾夏付方邹熊白孟秦邱侯江尹薛"
+RARE = "闫段雷龙黎史陶贺毛郝顾龚邵万覃武钱戴严莫孔向常汤康易乔赖文温安牛樊葛邢齐路庄倪殷单柴焦鲍佟苗华符穆柳莘"
+COMPOUND = ("欧阳", "上官", "司马", "诸葛", "慕容", "司徒", "皇甫", "令狐", "夏侯", "东方")
+GIVEN = (
+    "建国 建华 秀英 秀兰 桂英 玉兰 志强 志明 国强 国庆 海燕 海涛 丽娟 丽华 春梅 春花 小红 小明 晓东 晓燕 文静 文博 佳怡 佳琪 "
+    "浩宇 浩然 子涵 子轩 梓涵 梓萱 一诺 一鸣 雨桐 雨欣 欣怡 欣妍 思远 思琪 俊杰 俊熙 宇航 宇轩 诗涵 诗雨 嘉欣 嘉豪 天佑 可馨 若曦 "
+    "明哲 泽宇 奕辰 沐辰 芷若 语嫣 振华 德福 长贵 凤霞 金凤 翠花 淑芬 淑珍 惠芳 美玲 美华 红梅 雪梅 爱民 爱华 卫东 卫国 立新 立军 "
+    "伟 芳 娜 敏 静 丽 强 磊 军 洋 勇 艳 杰 娟 涛 明 超 秀 霞 平 刚 英 华 鹏 辉 玲 婷 宇 浩 凯 健 俊 帆 雪 琳 晨 倩 琴 云 莹 "
+    "兵 波 斌 宁 燕 龙 林 欢 阳 飞 慧 颖 丹 红 洁 梅 莉 萍 鑫 博 旭 彬 峰 亮 东 锋 昊 瑶 岩 冰 蕾 薇 菲 桦 妍 炜 煜 淼 玥"
+).split()
+MINORITY = ("买买提·艾合买提", "阿依古丽·吐尔逊", "古丽娜尔·阿不都拉", "扎西·多吉")
+OWN_QUESTIONS = (
+    "血压145/90要吃药吗？", "这个药饭前吃还是饭后吃？", "感冒了能打疫苗吗？", "半夜老是咳嗽怎么办", "胃疼三天了，吃什么药好",
+)  # fmt: skip
+
+
+# --- identifiers ---------------------------------------------------------------------------------------------------
+
+
+def regions() -> list[str]:
+    """Codes of counties that were valid at all times, from the table of python-stdnum."""
+    from importlib import resources
+
+    found, province = [], ""
+    for line in resources.files("stdnum.cn").joinpath("loc.dat").read_text("utf-8").splitlines():
+        if re.match(r"\d\d ", line):
+            province = line[:2]
+        elif match := re.match(r" +(\d{4}) county=\"([^\[\"]+)\"", line):
+            found += [province + match[1]] if not match[1].endswith("00") else []
+    return found
+
+
+def a_date(rng: random.Random, begin: int = 1935, end: int = 2024) -> date:
+    return date(begin, 1, 1) + timedelta(days=rng.randrange((end - begin) * 365))
+
+
+def id_card(rng: random.Random, *, wrong: bool = False) -> str:
+    """18 digits by GB 11643-1999: the check digit is (12 − Σ dᵢ·2^(17−i)) mod 11, 10 written X."""
+    body = f"{rng.choice(REGIONS)}{a_date(rng):%Y%m%d}{rng.randrange(1, 1000):03}"
+    check = (12 - sum(int(digit) * 2 ** (17 - place) for place, digit in enumerate(body))) % 11
+    number = body + "0123456789X"[(check + wrong * rng.randrange(1, 11)) % 11]
+    form = rng.randrange(12)
+    if wrong or form < 6:
+        return number
+    if form == 6:
+        return f"{number[:6]} {number[6:14]} {number[14:]}"
+    if form == 7:
+        return f"{number[:6]}-{number[6:14]}-{number[14:]}"
+    if form == 8:
+        return wide(number)
+    if form == 9:
+        return " ".join((number[:3], number[3:6], number[6:10], number[10:14], number[14:]))
+    if form == 10:
+        return number.lower()
+    return f"{rng.choice(REGIONS)}{a_date(rng, 1935, 1999):%y%m%d}{rng.randrange(1, 1000):03}"
+
+
+def wide(text: str) -> str:
+    """Full-width digits and letters."""
+    return "".join(chr(ord(char) + 0xFEE0) if char.isalnum() else char for char in text)
+
+
+def mobile(rng: random.Random) -> str:
+    prefix = rng.choice("130 131 132 135 136 137 138 139 150 151 158 159 176 177 180 181 186 187 188 189 198 199".split())
+    rest = f"{rng.randrange(10**8):08}"
+    forms = ("{0}{1}{2}",) * 5 + ("{0} {1} {2}", "{0}-{1}-{2}", "+86 {0}{1}{2}", "+86-{0}-{1}-{2}", "86{0}{1}{2}")
+    number = rng.choice((*forms, "wide")).format(prefix, rest[:4], rest[4:])
+    return wide(prefix + rest) if number == "wide" else number
+
+
+def landline(rng: random.Random) -> str:
+    area = rng.choice("010 021 020 022 025 027 028 029 0371 0531 0571 0755 0411 0591 0731 0871".split())
+    number = rng.choice("2345678") + f"{rng.randrange(10**7):07}"
+    return rng.choice(("{}-{}", "{}{}", "({}){}", "{} {}", "（{}）{}", "+86-{}-{}")).format(area, number).replace("86-0", "86-")
+
+
+def full_name(rng: random.Random) -> str:
+    draw = rng.random()
+    if draw < 0.01:
+        return rng.choice(MINORITY)
+    surname = rng.choice(COMPOUND) if draw < 0.04 else rng.choice(RARE) if draw < 0.14 else rng.choice(COMMON)
+    return surname + rng.choice(GIVEN)
+
+
+def address(rng: random.Random) -> str:
+    cities = (
+        "北京市朝阳区", "上海市徐汇区", "河南省郑州市金水区", "广东省深圳市南山区", "浙江省杭州市西湖区", "成都市武侯区",
+        "陕西西安雁塔区", "湖北省武汉市洪山区", "山东济南市历下区", "江苏省苏州市姑苏区", "沈阳市和平区", "河北省保定市清苑县",
+    )  # fmt: skip
+    street = rng.choice("建设路 文化路 人民大街 中山北路 解放东路 青年大街 望江西路 花园街道和平里 长安街 五一大道".split())
+    estate = rng.choice("阳光花园 幸福小区 翠苑二区 金色家园 锦绣城".split())
+    n = rng.randrange
+    forms = (
+        f"{rng.choice(cities)}{street}{n(1, 300)}号",
+        f"{rng.choice(cities)}{street}{n(1, 300)}号{n(1, 30)}号楼{n(1, 6)}单元{n(101, 2500)}室",
+        f"{rng.choice(cities)}{estate}{n(1, 30)}栋{n(101, 2500)}",
+        f"{street}{n(1, 300)}号院{n(1, 30)}号楼{n(101, 2500)}室",
+        f"{rng.choice(cities)}{estate}{n(1, 20)}幢{n(1, 5)}单元{n(101, 999)}室",
+        f"河北省保定市清苑县{rng.choice(('李庄镇', '大王乡'))}{rng.choice(('张家村', '东关村'))}{n(1, 9)}组{n(1, 99)}号",
+    )
+    return rng.choice(forms)
+
+
+def bank_card(rng: random.Random) -> str:
+    """16 or 19 digits with the check digit of ISO/IEC 7812 (Luhn)."""
+    body = rng.choice("622202 621700 622848 621661 622588 436742 520082 356889".split())
+    length = 19 if body.startswith("62") and rng.random() < 0.6 else 16
+    body += "".join(rng.choices(string.digits, k=length - 1 - len(body)))
+    doubled = [int(digit) * 2 if place % 2 == 0 else int(digit) for place, digit in enumerate(reversed(body))]
+    number = body + str(-sum(d - 9 * (d > 9) for d in doubled) % 10)
+    return " ".join(re.findall(".{1,4}", number)) if rng.random() < 0.3 else number
+
+
+def word(rng: random.Random, low: int, high: int) -> str:
+    return rng.choice(string.ascii_lowercase) + "".join(rng.choices(string.ascii_lowercase + string.digits, k=rng.randint(low, high) - 1))
+
+
+def plate(rng: random.Random) -> str:
+    letters = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+    start = rng.choice("京津沪渝冀豫云辽黑湘皖鲁苏浙赣鄂桂甘晋陕吉闽贵粤川琼") + rng.choice(letters)
+    if rng.random() < 0.3:
+        return f"{start}{rng.choice('DF')}{rng.randrange(10**5):05}"
+    tail = "".join(rng.choices(letters, k=rng.randrange(3))) + "".join(rng.choices(string.digits, k=5))
+    return start + rng.choice(("", "", "·")) + tail[:5]
+
+
+def birth_date(rng: random.Random) -> str:
+    day = a_date(rng)
+    return rng.choice((f"{day.year}年{day.month}月{day.day}日", f"{day:%Y-%m-%d}", f"{day:%Y.%m.%d}", f"{day:%Y/%m/%d}", f"{day:%Y%m%d}"))
+
+
+MAKERS: dict[str, Callable[[random.Random], str]] = {
+    "身份证": id_card,
+    "身份证wrong": lambda rng: id_card(rng, wrong=True),
+    "手机": mobile,
+    "座机": landline,
+    "姓名": full_name,
+    "称呼": lambda rng: rng.choice(COMMON),
+    "编号": lambda rng: rng.choice(("", "", "ZY", "M", "A0")) + f"{rng.randrange(10**5, 10**10)}",
+    "住址": address,
+    "邮箱": lambda rng: f"{word(rng, 4, 12)}{rng.choice(('@', '@', '@', '＠'))}{rng.choice(('qq.com', '163.com', 'gmail.com', 'hospital.org.cn'))}",
+    "车牌": plate,
+    "银行卡": bank_card,
+    "微信": lambda rng: rng.choice((word(rng, 6, 14), "wxid_" + word(rng, 8, 14), word(rng, 3, 6) + "-" + word(rng, 3, 6))),
+    "QQ": lambda rng: str(rng.randrange(10**5, 10**10)),
+    "出生日期": birth_date,
+    "p": lambda rng: rng.choice(("E", "G", "EA", "EJ")) + f"{rng.randrange(10**6, 10**8):08}"[:8],
+    "h": lambda rng: rng.choice("CW") + f"{rng.randrange(10**8):08}",
+    "j": lambda rng: rng.choice(("军字第{}号", "南字第{}号", "政字第{}号", "参字第{}号")).format(rng.randrange(10**6, 10**8)),
+}  # fmt: skip
+
+
+class Planted(NamedTuple):
+    kind: str
+    frame: str
+    text: str
+    start: int
+    end: int
+
+
+def plant(kind: str, frame: str, rng: random.Random, questions: Sequence[str]) -> Planted:
+    """A frame with its slots filled, and where the identifier lies in it (for {s}: the surname with its title)."""
+    slot = next(match for match in re.finditer(r"\{([xsphj])\}", frame))
+    value = MAKERS[slot[1] if slot[1] in "phj" else kind](rng)
+
+    def filled(part: str) -> str:
+        part = re.sub(r"\{n\}", lambda _: str(rng.randrange(2, 60)), part)
+        return part.replace("{q}", rng.choice(questions))
+
+    before, after = filled(frame[: slot.start()]), filled(frame[slot.end() :])
+    return Planted(kind, frame, before + value + after, len(before), len(before) + len(value))
+
+
+def planted(half: int, questions: Sequence[str]) -> list[Planted]:
+    """2,000 identifiers in the frames in even (0) or odd (1) places."""
+    import yaml
+
+    frames: dict[str, list[str]] = yaml.safe_load(FRAMES.read_text("utf-8"))
+    rng = random.Random(SEED + half)
+    return [
+        plant(kind, frames[kind][half::2][number % len(frames[kind][half::2])], rng, questions)
+        for kind, count in COUNTS.items()
+        for number in range(count)
+    ]
+
+
+# --- real sentences ------------------------------------------------------------------------------------------------
+
+NUMERIC = re.compile(
+    r"\d\s*(?:mg|g|ml|mmol|μmol|umol|%|片|粒|U|IU|kg|mmHg|℃|cm|mm|次|岁|天|周)|\d{4}[-年./]\d{1,2}|[A-TV-Z]\d\d\.\w|\d+[.～~-]\d+"
+)
+
+
+def texts(file: Path) -> Iterator[str]:
+    """Whatever is written by or for people in the rows of a JSONL file."""
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            row: dict[str, Any] = json.loads(line)
+            for turn in row.get("turns", ()):
+                yield turn["content"]
+            for key in ("text", "query", "passage", "originalText"):
+                if isinstance(row.get(key), str):
+                    yield row[key]
+
+
+def icd_lines(file: Path) -> Iterator[str]:
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            yield "诊断：" + " ".join(str(value) for value in json.loads(line).values() if isinstance(value, str))[:80]
+
+
+def sample(pool: Iterator[str], count: int, rng: random.Random, *, numeric: bool) -> list[str]:
+    """So many different sentences of the pool; with `numeric` only those with a dose, value, date or code."""
+    found = {
+        text[one.start : one.end].strip() if isinstance(one, slice) else one
+        for text in pool
+        for one in split(text)
+        if not numeric or NUMERIC.search(one)
+    }
+    return rng.sample(sorted(found), min(count, len(found)))
+
+
+def split(text: str) -> list[str]:
+    return [text[begin:end].strip() for begin, end in sentences(text)]
+
+
+def main() -> None:
+    raise SystemExit
+
+
+REGIONS = regions()
+
+if __name__ == "__main__":
+    main()
