@@ -1,0 +1,126 @@
+"""Finds where someone lives: a chain of parts that end like an address (省 市 区 路 号 室), from a cue on.
+
+What is covered: 住址 after a label (住址：); after 家住, 住在 …, if a part below the city is named; from a province on, or
+around "路12号", if a house or estate is named. A province or a city alone stays: it tells where to look for help.
+What is not covered: names of buildings and villages without any such ending, addresses in other languages.
+
+Takes text in `text.plain_forms`, gives (start, end); time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+from chimed_rag.safety.identifiers import words
+
+_LONGEST = 70
+_GAP = 9  # characters between the ends of two parts, at most
+_BODY = re.compile(rf"[\u4e00-\u9fffA-Za-z0-9#\-－—（）() 、]{{2,{_LONGEST}}}")
+_FIELD = re.compile(rf"[^，。；,;！？!?\n〔〕]{{2,{_LONGEST}}}")
+_TAIL = re.compile(r"[-－—#]?\d{1,5}(?:[-－—]\d{1,5}){0,3}(?:号楼|室|号|户|栋|单元)?(?![\d.:：年月天岁次元%mM℃])")
+_NO_PART = re.compile(r"[的有吗么呢患病诊医您你他她们]|附近|医院|[，。；]|发烧|咳嗽|因为|可以|怎么")
+_BACK = re.compile(r"[住在到至往寄：:于址是]|来自|[，。；！？,;!?\n〔〕]")
+_HOUSE = re.compile(
+    r"(?:大街|街|大道|路|巷|胡同|里弄|弄|新村|村|庄|里|小区|花园|家园|公寓|苑|[家花公]园|城|府|湾|家属院|号院|[一二三四五六七八九十东南西北]区)"
+    r"\d{1,4}(?:号院|号楼|号|栋|幢|弄|单元|座|组)(?![床诊针线])"
+)
+
+
+class _Part(NamedTuple):
+    start: int
+    end: int
+    level: int  # 0 an area, 1 a place within it, 2 a house
+
+
+class _Lists(NamedTuple):
+    cue: re.Pattern[str]
+    label: re.Pattern[str]
+    province: re.Pattern[str]
+    part: re.Pattern[str]
+    levels: dict[str, int]
+    no_place: re.Pattern[str]
+
+
+@cache
+def _lists() -> _Lists:
+    found = words()
+
+    def any_of(*names: str) -> str:
+        return "|".join(sorted((word for name in names for word in found[name]), key=lambda word: (-len(word), word)))
+
+    levels = {word: level for level, name in enumerate(("areas", "places", "houses")) for word in found[name]}
+    return _Lists(
+        re.compile(f"(?:{any_of('lives')})[是为:：\\s]{{0,3}}"),
+        re.compile(f"(?:{any_of('address_labels')})[是为在:：\\s]{{1,4}}"),
+        re.compile(f"(?:{any_of('provinces')})"),
+        re.compile(any_of("areas", "places", "houses")),
+        levels,
+        re.compile(any_of("not_places")),
+    )
+
+
+def find_addresses(text: str) -> Iterator[tuple[int, int]]:
+    """Addresses in order of the cues; spans may overlap."""
+    lists = _lists()
+    for match in lists.label.finditer(text):
+        if field := _FIELD.match(text, match.end()):
+            end = _chain_end(text, match.end(), lists)[0]
+            if end > match.end() or re.search(r"\d", field[0]):
+                yield match.end(), end if end > match.end() else field.end()
+    for match in lists.cue.finditer(text):
+        end, level = _chain_end(text, match.end(), lists)
+        if level > 0:
+            yield match.end(), end
+    done = 0
+    for match in lists.province.finditer(text):
+        if match.start() >= done:
+            end, level = _chain_end(text, match.start(), lists)
+            if level > 1:
+                done = end
+                yield match.start(), end
+    for match in _HOUSE.finditer(text):
+        if match.start() < done:
+            continue
+        floor = max(done, match.start() - 30)
+        begins = [cue.end() for cue in _BACK.finditer(text, floor, match.start())]
+        start = _first_letter(text, begins[-1] if begins else floor)
+        if province := lists.province.search(text, floor, match.start()):
+            start = min(start, province.start()) if not re.search(r"[，。；]", text[province.start() : start]) else start
+        end, level = _chain_end(text, start, lists)
+        if level > 1 and end >= match.end():
+            done = end
+            yield start, end
+        elif start < match.start():
+            done = max(match.end(), _chain_end(text, match.start(), lists)[0])
+            yield match.start(), done
+
+
+def _first_letter(text: str, place: int) -> int:
+    while place < len(text) and not text[place].isalnum():
+        place += 1
+    return place
+
+
+def _chain_end(text: str, start: int, lists: _Lists) -> tuple[int, int]:
+    """Where the chain of parts that begins at `start` ends (`start` if there is none), and its finest level."""
+    body = _BODY.match(text, start)
+    if body is None:
+        return start, -1
+    limit = body.end()
+    barred = {place for no in lists.no_place.finditer(text, start, limit) for place in range(*no.span())}
+    end, level = start, -1
+    for match in lists.part.finditer(text, start, limit):
+        if match.start() - end > _GAP or _NO_PART.search(text, end, match.start()):
+            break
+        found = lists.levels[match[0]]
+        if match.start() in barred or (match.start() == end and found < 2):
+            continue
+        if found == 2 and not re.match(r"[\dA-Za-z一二三四五六七八九十甲乙丙]", text[match.start() - 1]):
+            continue
+        end, level = match.end(), max(level, found)
+    if level > 0 and (tail := _TAIL.match(text, end)):
+        end, level = tail.end(), 2
+    return end, level

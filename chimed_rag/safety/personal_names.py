@@ -1,0 +1,174 @@
+"""Finds names of people by what stands around them: a field, a relation, a title, a sex and an age; and a surname list.
+
+What is covered: 姓名：…, 我叫…; 患者…, 我儿子…, 主治医生… and other words for people before a name; 王女士, 李建国主任;
+"张伟，男，45岁"; 小李, 老张; 张某某, 李XX; compound surnames; names with a dot (艾合买提·买买提).
+What is not covered: a name with no such cue, given names alone (建国说), nicknames (宝宝 豆豆), names in Latin letters.
+How a name is told from the words after it: each character is usual in given names, possible, or never one (的, 病, 痛 …);
+surnames that are also words (黄疸, 高热, 石膏) need two usual characters; and about 900 beginnings of words are no names.
+
+Takes text in `text.plain_forms`, gives (start, end); time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import NamedTuple
+
+from chimed_rag.safety.identifiers import words
+
+_HAN = "\u4e00-\u9fff"
+_FILLER = r"[\s:：]{0,6}(?:的?(?:名字)?(?:叫做|叫|是|为|姓名|名叫)[\s:：]{0,3})?[“\"【\[]?"
+_DOTTED = re.compile(rf"[{_HAN}]{{2,8}}[·•‧・][{_HAN}]{{2,8}}(?:[·•‧・][{_HAN}]{{2,8}})?")
+_SEX = re.compile(
+    rf"(?<![{_HAN}])([{_HAN}]{{2,4}})(?=[，,、\s]{{1,4}}[男女][，,、\s。；;)）\d性]|\s?[（(]\s?[男女][，,、\s)）\d性])"
+)
+_MASK = re.compile(rf"([{_HAN}]{{1,2}})(?:某某|某(?![些种个人时日段项类一药病医院部方处地物])|[xX×*＊○〇]{{2}}(?![A-Za-z0-9*]))")
+
+
+class _Lists(NamedTuple):
+    surnames: frozenset[str]
+    compound: frozenset[str]
+    ambiguous: frozenset[str]
+    given: frozenset[str]
+    never: frozenset[str]
+    before_title: frozenset[str]
+    words: frozenset[str]
+    lengths: tuple[int, ...]
+    label: re.Pattern[str]
+    people: re.Pattern[str]
+    title: re.Pattern[str]
+    nickname: re.Pattern[str]
+    not_nickname: re.Pattern[str]
+
+
+@cache
+def _lists() -> _Lists:
+    found = words()
+
+    def chars(name: str) -> frozenset[str]:
+        return frozenset("".join(found[name].split()))
+
+    def any_of(listed: Iterable[str]) -> str:
+        return "|".join(sorted(set(listed), key=lambda word: (-len(word), word)))
+
+    known = frozenset(found["words"].split())
+    labels = any_of(found["name_labels"]).replace("姓名", r"姓\s{0,4}名")
+    return _Lists(
+        chars("surnames"),
+        frozenset(found["compound"]),
+        chars("ambiguous"),
+        chars("given") - chars("never"),
+        chars("never"),
+        chars("before_title"),
+        known,
+        tuple(sorted({len(word) for word in known})),
+        re.compile(rf"(?:{labels}){_FILLER}"),
+        re.compile(rf"(?:{any_of(found['people'])}){_FILLER}"),
+        re.compile(any_of(found["titles"])),
+        re.compile(rf"[小老][{''.join(found['nicknames'])}]"),
+        re.compile(any_of(found["not_nicknames"])),
+    )
+
+
+def find_names(text: str) -> Iterator[tuple[int, int, bool]]:
+    """(start, end, whether it is a whole name with surname and given name), the surest first; spans may overlap."""
+    lists = _lists()
+    for match in lists.label.finditer(text):
+        if end := _name_end(text, match.end(), lists, sure=True):
+            yield match.end(), end, True
+    for match in _SEX.finditer(text):
+        start = match.start(1)
+        if _name_end(text, start, lists, sure=False) == match.end(1):
+            yield start, match.end(1), True
+    for match in lists.people.finditer(text):
+        if end := _name_end(text, match.end(), lists, sure=False):
+            yield match.end(), end, True
+    yield from _titled(text, lists)
+    for match in _MASK.finditer(text):
+        for length in (2, 1):
+            start = match.end(1) - length
+            if start >= match.start(1) and _surname(text, start, lists) == length:
+                yield start, match.end(), False
+                break
+    for match in lists.nickname.finditer(text):
+        if not lists.not_nickname.match(text, match.start()) and not _inside_word(text, match.start(), match.end()):
+            yield match.start(), match.end(), False
+
+
+def _inside_word(text: str, start: int, end: int) -> bool:
+    """小 or 老 as the end of a word (大小, 年老, 缩小), or a number or unit after it (小于)."""
+    return text[start - 1 : start] in tuple("大缩较最太很变不多减年古衰矮弱细幼渐偏越更骨短")
+
+
+def _surname(text: str, at: int, lists: _Lists) -> int:
+    """The length of the surname that begins there, 0 if none."""
+    if text[at : at + 2] in lists.compound:
+        return 2
+    return int(text[at : at + 1] in lists.surnames and at < len(text))
+
+
+def _is_word(text: str, at: int, lists: _Lists) -> bool:
+    """Whether a word of the list begins there, or one of two characters ends there (由于 at 于)."""
+    return any(text[at : at + length] in lists.words for length in lists.lengths) or (
+        at > 0 and text[at - 1 : at + 1] in lists.words
+    )
+
+
+def _is_han(char: str) -> bool:
+    return "\u4e00" <= char <= "\u9fff"
+
+
+def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
+    """Where the name that begins there ends; None if none does. `sure`: a field or phrase says that one stands there."""
+    if dotted := _DOTTED.match(text, at):
+        return dotted.end()
+    length = _surname(text, at, lists)
+    if not length:
+        return None
+    doubtful = length == 1 and text[at] in lists.ambiguous
+    start = at + length
+    first, second, third = (text[start + i : start + i + 1] for i in range(3))
+    if not _is_han(first):
+        return None
+    closed = not _is_han(second) or not _is_han(third)
+    if _is_word(text, at, lists) and not (sure and closed):
+        return None
+
+    def usual(chars: str, after: str, *, field: bool) -> bool:
+        ended = not _is_han(after)
+        if field and ended:
+            return True
+        if any(char in lists.never for char in chars):
+            return False
+        if doubtful and not sure:
+            return all(char in lists.given for char in chars) and (len(chars) == 2 or ended)
+        return all(char in lists.given for char in chars) or ended or after in lists.never
+
+    if _is_han(second) and not _is_word(text, start + 1, lists) and usual(first + second, third, field=sure):
+        return start + 2
+    if usual(first, second, field=sure):
+        return start + 1
+    if sure and first not in lists.never:
+        return start + 2 if _is_han(second) and second not in lists.never else start + 1
+    return None
+
+
+def _titled(text: str, lists: _Lists) -> Iterator[tuple[int, int, bool]]:
+    for match in lists.title.finditer(text):
+        end = match.start()
+        for length in (1, 2, 3, 4):
+            start = end - length
+            if start < 0 or not _is_han(text[start]):
+                break
+            surname = _surname(text, start, lists)
+            if not surname or length - surname not in (0, 1, 2) or _is_word(text, start, lists):
+                continue
+            given = text[start + surname : end]
+            if any(char in lists.never for char in given) or (len(given) == 1 and given not in lists.given):
+                continue
+            before = text[start - 1 : start]
+            if start == 0 or not _is_han(before) or before in lists.before_title:
+                yield start, end, bool(given)
+                break
