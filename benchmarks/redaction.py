@@ -7,7 +7,7 @@ here) and planted in the frames of `redaction_frames.yaml`; `{q}` of a frame is 
 planted in the frames used to build, 2,000 in those held out. An identifier counts as found only if every character of it
 was replaced ("其中部分" counts as missed). "also replaced" is the share of sentences in which anything else went too.
 Harm: 2,000 real sentences that hold a dose, a value, a date or an ICD code, from textbooks, dialogues, questions and
-clinical records; one counts as harmed if anything at all was replaced in it. Beside them, real questions as they come.
+clinical records; one counts as harmed if any digit of it was replaced. Beside them, what patients wrote as it comes.
 Not measured: identifiers of real people (there are none in the data), names without any cue beside them.
 """
 
@@ -332,14 +332,15 @@ def right_kind(case: Planted, kind: str) -> bool:
 
 
 def harm_rows(data: Path, harmed: list[str]) -> tuple[list[Row], int, int]:
-    """2,000 sentences with numbers, 400 of each source: in how many was anything replaced?"""
+    """2,000 sentences with numbers, 400 of each source: in how many was a number replaced?"""
     rows, rng, total, count = [], random.Random(SEED), 0, 0
     for name, (file, read) in SOURCES.items():
         found = sample(read(data / file), 400, rng, numeric=True)
         hit = 0
         for one in found:
-            if (redaction := Redactor().redact(one)).found:
-                hit += 1
+            redaction = Redactor().redact(one)
+            hit += any(char.isdigit() for f in redaction.found for char in one[f.start : f.end])
+            if redaction.found:
                 harmed.append(f"{name}: {' '.join(f.kind for f in redaction.found)}: {one[:80]} -> {redaction.text[:80]}")
         rows.append({"kind": name, "frames": "real sentences", "n": len(found), "found": hit, "also replaced": hit / len(found)})
         total, count = total + len(found), count + hit
@@ -422,7 +423,7 @@ def main() -> None:
     if (options.data / "corpora").is_dir():
         more, count, total = harm_rows(options.data, harmed)
         rows += [*more, prevalence(options.data, changed)]
-        notes.insert(0, f"real sentences with a dose, value, date or code in which anything was replaced: {count} of {total:,}")
+        notes.insert(0, f"real sentences with a dose, value, date or code of which a number was replaced: {count} of {total:,}")
     report(
         "Redaction: identifiers found, and what else was replaced",
         ["kind", "frames", "n", "found", "recall", "low", "right kind", "also replaced"],

@@ -22,17 +22,14 @@ _BODY = re.compile(rf"[\u4e00-\u9fffA-Za-z0-9#\-－—（）() 、]{{2,{_LONGEST
 _FIELD = re.compile(rf"[^，。；,;！？!?\n〔〕]{{2,{_LONGEST}}}")
 _TAIL = re.compile(r"[-－—#]?\d{1,5}(?:[-－—]\d{1,5}){0,3}(?:号楼|室|号|户|栋|单元)?(?![\d.:：年月天岁次元%mM℃])")
 _NO_PART = re.compile(r"[的有吗么呢患病诊医您你他她们]|附近|医院|[，。；]|发烧|咳嗽|因为|可以|怎么")
-_BACK = re.compile(r"[住在到至往寄：:于址是]|来自|[，。；！？,;!?\n〔〕]")
+_SIGN = re.compile(r"[，。；！？,;!?\n〔〕]")
+_BACK = re.compile(rf"[住在到至往寄去找：:于址是]|来自|{_SIGN.pattern}")
+_NUMBERED = re.compile(r"[\dA-Za-z一二三四五六七八九十甲乙丙]")
+_BEFORE = 30  # characters before a house, at most
 _HOUSE = re.compile(
     r"(?:大街|街|大道|路|巷|胡同|里弄|弄|新村|村|庄|里|小区|花园|家园|公寓|苑|[家花公]园|城|府|湾|家属院|号院|[一二三四五六七八九十东南西北]区)"
     r"\d{1,4}(?:号院|号楼|号|栋|幢|弄|单元|座|组)(?![床诊针线])"
 )
-
-
-class _Part(NamedTuple):
-    start: int
-    end: int
-    level: int  # 0 an area, 1 a place within it, 2 a house
 
 
 class _Lists(NamedTuple):
@@ -51,12 +48,12 @@ def _lists() -> _Lists:
     def any_of(*names: str) -> str:
         return "|".join(sorted((word for name in names for word in found[name]), key=lambda word: (-len(word), word)))
 
-    levels = {word: level for level, name in enumerate(("areas", "places", "houses")) for word in found[name]}
+    levels = {word: level for level, name in enumerate(("areas", "places", "houses", "homes")) for word in found[name]}
     return _Lists(
         re.compile(f"(?:{any_of('lives')})[是为:：\\s]{{0,3}}"),
-        re.compile(f"(?:{any_of('address_labels')})[是为在:：\\s]{{1,4}}"),
-        re.compile(f"(?:{any_of('provinces')})"),
-        re.compile(any_of("areas", "places", "houses")),
+        re.compile(f"(?:{any_of('address_labels')})[是为:：\\s]{{1,4}}"),
+        re.compile(f"(?:{any_of('provinces')})(?![东西南北中]?[路街])"),
+        re.compile(any_of("areas", "places", "houses", "homes")),
         levels,
         re.compile(any_of("not_places")),
     )
@@ -66,61 +63,68 @@ def find_addresses(text: str) -> Iterator[tuple[int, int]]:
     """Addresses in order of the cues; spans may overlap."""
     lists = _lists()
     for match in lists.label.finditer(text):
-        if field := _FIELD.match(text, match.end()):
-            end = _chain_end(text, match.end(), lists)[0]
-            if end > match.end() or re.search(r"\d", field[0]):
-                yield match.end(), end if end > match.end() else field.end()
+        end, levels = _chain(text, match.end(), lists)
+        if levels:
+            yield match.end(), end
+        elif (field := _FIELD.match(text, match.end())) and re.search(r"\d", field[0]):
+            yield field.span()
     for match in lists.cue.finditer(text):
-        end, level = _chain_end(text, match.end(), lists)
-        if level > 0:
+        end, levels = _chain(text, match.end(), lists)
+        if levels - {0}:
             yield match.end(), end
     done = 0
     for match in lists.province.finditer(text):
         if match.start() >= done:
-            end, level = _chain_end(text, match.start(), lists)
-            if level > 1:
+            end, levels = _chain(text, match.start(), lists)
+            if 3 in levels or {1, 2} <= levels:
                 done = end
                 yield match.start(), end
+    yield from _houses(text, lists)
+
+
+def _houses(text: str, lists: _Lists) -> Iterator[tuple[int, int]]:
+    """Around 路12号 and the like: back to the last cue, sign or province, and on to the end of the chain."""
+    done = 0
     for match in _HOUSE.finditer(text):
         if match.start() < done:
             continue
-        floor = max(done, match.start() - 30)
-        begins = [cue.end() for cue in _BACK.finditer(text, floor, match.start())]
-        start = _first_letter(text, begins[-1] if begins else floor)
-        if province := lists.province.search(text, floor, match.start()):
-            start = min(start, province.start()) if not re.search(r"[，。；]", text[province.start() : start]) else start
-        end, level = _chain_end(text, start, lists)
-        if level > 1 and end >= match.end():
-            done = end
-            yield start, end
-        elif start < match.start():
-            done = max(match.end(), _chain_end(text, match.start(), lists)[0])
-            yield match.start(), done
+        floor = max(done, match.start() - _BEFORE)
+        start = max((cue.end() for cue in _BACK.finditer(text, floor, match.start())), default=floor)
+        for province in lists.province.finditer(text, floor, match.start()):
+            if not _SIGN.search(text, province.start(), max(start, province.start())):
+                start = min(start, province.start())
+                break
+        while not text[start].isalnum():
+            start += 1
+        end, _ = _chain(text, start, lists)
+        if end < match.end():  # the chain from there breaks before the house: only what stands around it
+            start, end = match.start(), max(match.end(), _chain(text, match.start(), lists)[0])
+            while start > floor and "\u4e00" <= text[start - 1] <= "\u9fff" and not _NO_PART.match(text, start - 1):
+                start -= 1
+        done = end
+        yield start, end
 
 
-def _first_letter(text: str, place: int) -> int:
-    while place < len(text) and not text[place].isalnum():
-        place += 1
-    return place
-
-
-def _chain_end(text: str, start: int, lists: _Lists) -> tuple[int, int]:
-    """Where the chain of parts that begins at `start` ends (`start` if there is none), and its finest level."""
+def _chain(text: str, start: int, lists: _Lists) -> tuple[int, set[int]]:
+    """Where the chain of parts that begins at `start` ends (`start` if there is none), and the levels of its parts:
+    0 an area, 1 a place within it, 2 a number that may be of a house, 3 one that is."""
     body = _BODY.match(text, start)
+    levels: set[int] = set()
     if body is None:
-        return start, -1
-    limit = body.end()
+        return start, levels
+    limit, end = body.end(), start
     barred = {place for no in lists.no_place.finditer(text, start, limit) for place in range(*no.span())}
-    end, level = start, -1
     for match in lists.part.finditer(text, start, limit):
         if match.start() - end > _GAP or _NO_PART.search(text, end, match.start()):
             break
-        found = lists.levels[match[0]]
-        if match.start() in barred or (match.start() == end and found < 2):
+        level = lists.levels[match[0]]
+        if match.start() in barred or (match.start() == end and level < 2):
             continue
-        if found == 2 and not re.match(r"[\dA-Za-z一二三四五六七八九十甲乙丙]", text[match.start() - 1]):
+        if level > 1 and not _NUMBERED.match(text, match.start() - 1):
             continue
-        end, level = match.end(), max(level, found)
-    if level > 0 and (tail := _TAIL.match(text, end)):
-        end, level = tail.end(), 2
-    return end, level
+        end = match.end()
+        levels.add(level)
+    if levels and levels != {0} and (tail := _TAIL.match(text, end)):
+        end = tail.end()
+        levels.add(2)
+    return end, levels

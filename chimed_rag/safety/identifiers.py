@@ -13,12 +13,13 @@ phonenumbers cost 30 to 60 ms to import; they are imported when the first candid
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib import resources
 from typing import Any
 
 Found = tuple[str, int, int]
+_Pattern = tuple[str, re.Pattern[str], Callable[[str], bool] | None]  # kind, form, what the digits must satisfy
 
 _S = r"[ \t\u00a0\u2000-\u200d\u2060\ufeff\-–—－_.·]{0,2}"  # what may stand between two digits of one number
 _IS = r"\s{0,3}(?:号码|编号|号)?\s{0,3}(?:[:：=是为叫]|登记为|填的是|尾号)?\s{0,3}[:：]?\s{0,3}"  # between a label and its value
@@ -70,7 +71,7 @@ _BORN = re.compile(
     rf"|(?<!\d)({_DAY}|\d{{1,2}}月\d{{1,2}}[日号])(?=\s?出?生(?:[的人于，。,)）]|$))|(?<!\d)({_DAY})(?=\s?出生)"
 )
 _MONEY_OR_DOSE = re.compile(r"\s?(?:元|块|天|岁|次|个|年|月|日|号|[mμu]?[gGlL](?![a-z])|kg|%|片|粒)")
-_VALUE = r"(?:[\u4e00-\u9fff]{1,2}字第?)?(?=[A-Za-z0-9-]{0,8}\d)[A-Za-z0-9](?:[-_/#]?[A-Za-z0-9]){3,29}(?![A-Za-z0-9])号?"
+_VALUE = r"(?:[\u4e00-\u9fff]{1,2}字第?)?(?=[A-Za-z0-9-]{0,8}\d)[A-Za-z0-9](?:[-_/#]?[A-Za-z0-9]){3,29}(?:\.\d{1,4})?(?![A-Za-z0-9])号?"
 
 
 @cache
@@ -87,15 +88,20 @@ def find_identifiers(text: str) -> Iterator[Found]:
     """Everything of this module in a text, the surest kinds first; spans may overlap, the first one counts."""
     yield from (("邮箱", *match.span()) for match in _MAIL.finditer(text))
     if any(map(str.isdigit, text)):
-        for kind, pattern, holds in _NUMBERS:
-            for match in pattern.finditer(text):
-                group = match.lastindex or 0
-                if holds is None or holds(digits(match[group])):
-                    start, end = match.span(group)
-                    yield kind, start, start + len(match[group].rstrip(" \t-–—－_.·")) if end > start else end
+        yield from _numbers(text, _CARDS)
         yield from _labelled(text)
+        yield from _numbers(text, _NUMBERS)
         yield from (("出生日期", *match.span(match.lastindex or 0)) for match in _BORN.finditer(text))
     yield from (("微信", *match.span(1)) for match in _WECHAT.finditer(text))
+
+
+def _numbers(text: str, patterns: Iterable[_Pattern]) -> Iterator[Found]:
+    for kind, pattern, holds in patterns:
+        for match in pattern.finditer(text):
+            group = match.lastindex or 0
+            if holds is None or holds(digits(match[group])):
+                start = match.start(group)
+                yield kind, start, start + len(match[group].rstrip(" \t-–—－_.·"))
 
 
 def digits(text: str) -> str:
@@ -165,10 +171,12 @@ def _is_bank_card(number: str) -> bool:
     )
 
 
-_NUMBERS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | None], ...] = (
+_CARDS: tuple[_Pattern, ...] = (
     ("身份证", _CARD, _is_card),
     ("身份证", _CARD_NAMED, None),
     ("身份证", _CARD_MASKED, None),
+)
+_NUMBERS: tuple[_Pattern, ...] = (
     ("银行卡", _BANK_NAMED, None),
     ("银行卡", _BANK, _is_bank_card),
     ("QQ", _QQ, None),

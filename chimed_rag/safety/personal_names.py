@@ -24,7 +24,7 @@ _DOTTED = re.compile(rf"[{_HAN}]{{2,8}}[·•‧・][{_HAN}]{{2,8}}(?:[·•‧�
 _SEX = re.compile(
     rf"(?<![{_HAN}])([{_HAN}]{{2,4}})(?=[，,、\s]{{1,4}}[男女][，,、\s。；;)）\d性]|\s?[（(]\s?[男女][，,、\s)）\d性])"
 )
-_MASK = re.compile(rf"([{_HAN}]{{1,2}})(?:某某|某(?![些种个人时日段项类一药病医院部方处地物])|[xX×*＊○〇]{{2}}(?![A-Za-z0-9*]))")
+_MASK = re.compile(rf"([{_HAN}]{{1,2}})(?:某某|某(?![些种个人时日段项类一药病医院部方处地物])|(?<!于)[xX×*＊○〇]{{2}}(?![A-Za-z0-9*]|[{_HAN}]{{0,2}}[院医科市县]))")
 
 
 class _Lists(NamedTuple):
@@ -34,7 +34,9 @@ class _Lists(NamedTuple):
     given: frozenset[str]
     never: frozenset[str]
     before_title: frozenset[str]
+    no_title: frozenset[str]
     words: frozenset[str]
+    endings: frozenset[str]
     lengths: tuple[int, ...]
     label: re.Pattern[str]
     people: re.Pattern[str]
@@ -62,7 +64,9 @@ def _lists() -> _Lists:
         chars("given") - chars("never"),
         chars("never"),
         chars("before_title"),
+        chars("no_title"),
         known,
+        frozenset(found["endings"].split()),
         tuple(sorted({len(word) for word in known})),
         re.compile(rf"(?:{labels}){_FILLER}"),
         re.compile(rf"(?:{any_of(found['people'])}){_FILLER}"),
@@ -83,13 +87,17 @@ def find_names(text: str) -> Iterator[tuple[int, int, bool]]:
         if _name_end(text, start, lists, sure=False) == match.end(1):
             yield start, match.end(1), True
     for match in lists.people.finditer(text):
-        if end := _name_end(text, match.end(), lists, sure=False):
-            yield match.end(), end, True
+        at = match.end()
+        if end := _name_end(text, at, lists, sure=False):
+            yield at, end, not (end - at == 2 and text[at] in lists.ambiguous)
+        elif text[at : at + 1] in ("小", "老", "阿") and text[at + 1 : at + 2] in lists.surnames - lists.no_title - {"于"}:
+            if not lists.not_nickname.match(text, at) and not _is_word(text, at + 1, lists):
+                yield at, at + 2, False
     yield from _titled(text, lists)
     for match in _MASK.finditer(text):
         for length in (2, 1):
             start = match.end(1) - length
-            if start >= match.start(1) and _surname(text, start, lists) == length:
+            if start >= match.start(1) and _surname(text, start, lists) == length and not _ends_word(text, start, lists):
                 yield start, match.end(), False
                 break
     for match in lists.nickname.finditer(text):
@@ -110,10 +118,13 @@ def _surname(text: str, at: int, lists: _Lists) -> int:
 
 
 def _is_word(text: str, at: int, lists: _Lists) -> bool:
-    """Whether a word of the list begins there, or one of two characters ends there (由于 at 于)."""
-    return any(text[at : at + length] in lists.words for length in lists.lengths) or (
-        at > 0 and text[at - 1 : at + 1] in lists.words
-    )
+    """Whether a word that is no name begins there."""
+    return any(text[at : at + length] in lists.words for length in lists.lengths)
+
+
+def _ends_word(text: str, at: int, lists: _Lists) -> bool:
+    """Whether a word of two or three characters ends there: 由于 at 于."""
+    return any(text[max(0, at - before) : at + 1] in lists.endings for before in (1, 2))
 
 
 def _is_han(char: str) -> bool:
@@ -123,7 +134,7 @@ def _is_han(char: str) -> bool:
 def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
     """Where the name that begins there ends; None if none does. `sure`: a field or phrase says that one stands there."""
     if dotted := _DOTTED.match(text, at):
-        return dotted.end()
+        return _dotted_end(text, *dotted.span(), lists)
     length = _surname(text, at, lists)
     if not length:
         return None
@@ -133,7 +144,7 @@ def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
     if not _is_han(first):
         return None
     closed = not _is_han(second) or not _is_han(third)
-    if _is_word(text, at, lists) and not (sure and closed):
+    if (_is_word(text, at, lists) or _ends_word(text, at, lists)) and not (sure and closed):
         return None
 
     def usual(chars: str, after: str, *, field: bool) -> bool:
@@ -143,7 +154,8 @@ def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
         if any(char in lists.never for char in chars):
             return False
         if doubtful and not sure:
-            return all(char in lists.given for char in chars) and (len(chars) == 2 or ended)
+            known = all(char in lists.given for char in chars)
+            return known and (len(chars) == 2 or ended or (after in lists.never and not _is_word(text, start, lists)))
         return all(char in lists.given for char in chars) or ended or after in lists.never
 
     if _is_han(second) and not _is_word(text, start + 1, lists) and usual(first + second, third, field=sure):
@@ -155,6 +167,15 @@ def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
     return None
 
 
+def _dotted_end(text: str, start: int, end: int, lists: _Lists) -> int | None:
+    """艾合买提·买买提让我 ends before 让; None if what stands before the dot is no name."""
+    dot = next(place for place in range(start, end) if not _is_han(text[place]))
+    if any(char in lists.never for char in text[start:dot]):
+        return None
+    stop = next((place for place in range(dot, end) if text[place] in lists.never), end)
+    return stop if stop > dot + 2 else None
+
+
 def _titled(text: str, lists: _Lists) -> Iterator[tuple[int, int, bool]]:
     for match in lists.title.finditer(text):
         end = match.start()
@@ -163,12 +184,18 @@ def _titled(text: str, lists: _Lists) -> Iterator[tuple[int, int, bool]]:
             if start < 0 or not _is_han(text[start]):
                 break
             surname = _surname(text, start, lists)
-            if not surname or length - surname not in (0, 1, 2) or _is_word(text, start, lists):
+            if not surname or length - surname not in (0, 1, 2) or _ends_word(text, start, lists):
                 continue
             given = text[start + surname : end]
-            if any(char in lists.never for char in given) or (len(given) == 1 and given not in lists.given):
+            if not given and text[start:end] in lists.no_title or given and _is_word(text, start, lists):
+                continue
+            if any(char in lists.never for char in given):
+                continue
+            if (len(given) == 1 or text[start] in lists.ambiguous) and not all(char in lists.given for char in given):
                 continue
             before = text[start - 1 : start]
+            if text[start:end] == "谢" == before and text[max(0, start - 2) : start] not in ("谢谢", "感谢", "多谢"):
+                continue
             if start == 0 or not _is_han(before) or before in lists.before_title:
                 yield start, end, bool(given)
                 break
