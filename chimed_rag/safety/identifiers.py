@@ -37,8 +37,8 @@ _CARD_NAMED = re.compile(
 )
 _CARD_MASKED = re.compile(rf"{_NO_DIGIT}[1-9]\d{{2,5}}[*＊×xX]{{8,12}}\d{{3}}[\dXx](?!\d)")
 _MOBILE = re.compile(
-    rf"{_NO_DIGIT}(?:(?:\(?\+|00)?86\)?{_S})?1[3-9](?:\d{{9}}|\d{_S}\d{{4}}{_S}\d{{4}}|\d{_S}\d{{3}}{_S}\d{{5}}"
-    rf"|\d{{2}}{_S}\d{{4}}{_S}\d{{3}}|\d{_S}\d{{8}}|(?:{_S}\d){{9}})(?!\d|\.\d)"
+    rf"{_NO_DIGIT}(?:(?:\(?\+|00)?86\)?{_S})?(?:1[3-9](?:\d{{9}}|\d{_S}\d{{4}}{_S}\d{{4}}"
+    rf"|\d{{2}}{_S}\d{{4}}{_S}\d{{3}}|\d{_S}\d{{8}})|1 [3-9](?: \d){{9}})(?!\d|\.\d)"
 )
 _MOBILE_MASKED = re.compile(rf"{_NO_DIGIT}1[3-9]\d[*＊×xX]{{4,6}}\d{{2,4}}(?!\d)")
 _LANDLINE = re.compile(

@@ -34,6 +34,7 @@ class _Lists(NamedTuple):
     given: frozenset[str]
     never: frozenset[str]
     before_title: frozenset[str]
+    grammar: frozenset[str]
     no_title: frozenset[str]
     words: frozenset[str]
     endings: frozenset[str]
@@ -64,6 +65,7 @@ def _lists() -> _Lists:
         chars("given") - chars("never"),
         chars("never"),
         chars("before_title"),
+        chars("grammar"),
         chars("no_title"),
         known,
         frozenset(found["endings"].split()),
@@ -81,7 +83,7 @@ def find_names(text: str) -> Iterator[tuple[int, int, bool]]:
     lists = _lists()
     for match in lists.label.finditer(text):
         if end := _name_end(text, match.end(), lists, sure=True):
-            yield match.end(), end, True
+            yield match.end(), end, end - match.end() > 1
     for match in _SEX.finditer(text):
         start = match.start(1)
         if _name_end(text, start, lists, sure=False) == match.end(1):
@@ -89,7 +91,7 @@ def find_names(text: str) -> Iterator[tuple[int, int, bool]]:
     for match in lists.people.finditer(text):
         at = match.end()
         if end := _name_end(text, at, lists, sure=False):
-            yield at, end, not (end - at == 2 and text[at] in lists.ambiguous)
+            yield at, end, end - at > (2 if text[at] in lists.ambiguous else 1)
         elif text[at : at + 1] in ("小", "老", "阿") and text[at + 1 : at + 2] in lists.surnames - lists.no_title - {"于"}:
             if not lists.not_nickname.match(text, at) and not _is_word(text, at + 1, lists):
                 yield at, at + 2, False
@@ -143,7 +145,11 @@ def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
     first, second, third = (text[start + i : start + i + 1] for i in range(3))
     if not _is_han(first):
         return None
+    if lists.title.match(text, start):  # 患者张女士
+        return start
     closed = not _is_han(second) or not _is_han(third)
+    if not (sure or closed) and text[at] in lists.grammar:
+        return None
     if (_is_word(text, at, lists) or _ends_word(text, at, lists)) and not (sure and closed):
         return None
 
@@ -155,7 +161,7 @@ def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
             return False
         if doubtful and not sure:
             known = all(char in lists.given for char in chars)
-            return known and (len(chars) == 2 or ended or (after in lists.never and not _is_word(text, start, lists)))
+            return known and (ended or (not _is_word(text, start, lists) and (len(chars) == 2 or after in lists.never)))
         return all(char in lists.given for char in chars) or ended or after in lists.never
 
     if _is_han(second) and not _is_word(text, start + 1, lists) and usual(first + second, third, field=sure):

@@ -108,11 +108,10 @@ class Redactor:
             if whole and all(free[start:end]):
                 self._names[plain[start:end]] = None
             yield from claim("姓名", start, end)
-        for name in self._names:
-            start = plain.find(name)
-            while start >= 0:
-                yield from claim("姓名", start, start + len(name))
-                start = plain.find(name, start + len(name))
+        for length in sorted({len(name) for name in self._names}, reverse=True):
+            for start in range(len(plain) - length + 1):
+                if plain[start : start + length] in self._names:
+                    yield from claim("姓名", start, start + length)
 
     def _pseudonym(self, kind: str, original: str, plain: str) -> str:
         key = kind, plain if kind in _FREE_FORM else digits(plain)
