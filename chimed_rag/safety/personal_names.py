@@ -21,6 +21,7 @@ from chimed_rag.safety.identifiers import words
 _HAN = "\u4e00-\u9fff"
 _FILLER = r"[\s:：]{0,6}(?:的?(?:名字)?(?:叫做|叫|是|为|姓名|名叫)[\s:：]{0,3})?[“\"【\[]?"
 _DOTTED = re.compile(rf"[{_HAN}]{{2,8}}[·•‧・][{_HAN}]{{2,8}}(?:[·•‧・][{_HAN}]{{2,8}})?")
+_AFTER_DOTTED = frozenset("的是在有让给把被对从说因和与及自今昨现上下前后近患又也就都已入出做去男女住年")
 _SEX = re.compile(
     rf"(?<![{_HAN}])([{_HAN}]{{2,4}})(?=[，,、\s]{{1,4}}[男女][，,、\s。；;)）\d性]|\s?[（(]\s?[男女][，,、\s)）\d性])"
 )
@@ -153,20 +154,24 @@ def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
     if (_is_word(text, at, lists) or _ends_word(text, at, lists)) and not (sure and closed):
         return None
 
-    def usual(chars: str, after: str, *, field: bool) -> bool:
+    def usual(chars: str) -> bool:
+        after = text[start + len(chars) : start + len(chars) + 1]
         ended = not _is_han(after)
-        if field and ended:
+        if sure and ended:
             return True
         if any(char in lists.never for char in chars):
             return False
+        known = sum(char in lists.given for char in chars)
+        stops = ended or after in lists.never or _is_word(text, start + len(chars), lists)
         if doubtful and not sure:
-            known = all(char in lists.given for char in chars)
-            return known and (ended or (not _is_word(text, start, lists) and (len(chars) == 2 or after in lists.never)))
-        return all(char in lists.given for char in chars) or ended or after in lists.never
+            if _is_word(text, start, lists) and not ended:
+                return False
+            return known > 0 and (stops or known == 2)
+        return known == len(chars) or stops
 
-    if _is_han(second) and not _is_word(text, start + 1, lists) and usual(first + second, third, field=sure):
+    if _is_han(second) and not _is_word(text, start + 1, lists) and usual(first + second):
         return start + 2
-    if usual(first, second, field=sure):
+    if usual(first):
         return start + 1
     if sure and first not in lists.never:
         return start + 2 if _is_han(second) and second not in lists.never else start + 1
@@ -178,7 +183,7 @@ def _dotted_end(text: str, start: int, end: int, lists: _Lists) -> int | None:
     dot = next(place for place in range(start, end) if not _is_han(text[place]))
     if any(char in lists.never for char in text[start:dot]):
         return None
-    stop = next((place for place in range(dot, end) if text[place] in lists.never), end)
+    stop = next((place for place in range(dot, end) if text[place] in _AFTER_DOTTED), end)
     return stop if stop > dot + 2 else None
 
 
@@ -197,7 +202,9 @@ def _titled(text: str, lists: _Lists) -> Iterator[tuple[int, int, bool]]:
                 continue
             if any(char in lists.never for char in given):
                 continue
-            if (len(given) == 1 or text[start] in lists.ambiguous) and not all(char in lists.given for char in given):
+            if given and _is_word(text, start, lists):
+                continue
+            if text[start] in lists.ambiguous and not all(char in lists.given for char in given):
                 continue
             before = text[start - 1 : start]
             if text[start:end] == "谢" == before and text[max(0, start - 2) : start] not in ("谢谢", "感谢", "多谢"):
