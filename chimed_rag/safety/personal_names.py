@@ -22,8 +22,10 @@ _HAN = "\u4e00-\u9fff"
 _FILLER = r"[\s:：]{0,6}(?:的?(?:名字)?(?:叫做|叫|是|为|姓名|名叫)[\s:：]{0,3})?[“\"【\[]?"
 _DOTTED = re.compile(rf"[{_HAN}]{{2,8}}[·•‧・][{_HAN}]{{2,8}}(?:[·•‧・][{_HAN}]{{2,8}})?")
 _AFTER_DOTTED = frozenset("的是在有让给把被对从说因和与及自今昨现上下前后近患又也就都已入出做去男女住年")
+_DOT = rf"[{_HAN}]{{2,8}}[·•‧・][{_HAN}]{{2,8}}"
 _SEX = re.compile(
-    rf"(?<![{_HAN}])([{_HAN}]{{2,4}})(?=[，,、\s]{{1,4}}[男女][，,、\s。；;)）\d性]|\s?[（(]\s?[男女][，,、\s)）\d性])"
+    rf"(?<![{_HAN}·•‧・])({_DOT}|[{_HAN}]{{2,4}})(?=[，,、\s]{{1,4}}[男女][，,、\s。；;)）\d性]|\s?[（(]\s?[男女][，,、\s)）\d性]"
+    r"|[，,、\s(（]{1,3}\d{1,3}\s?(?:周?岁|个月))"
 )
 _MASK = re.compile(rf"([{_HAN}]{{1,2}})(?:某某|某(?![些种个人时日段项类一药病医院部方处地物])|(?<!于)[xX×*＊○〇]{{2}}(?![A-Za-z0-9*]|[{_HAN}]{{0,2}}[院医科市县]))")
 
@@ -36,6 +38,7 @@ class _Lists(NamedTuple):
     never: frozenset[str]
     before_title: frozenset[str]
     grammar: frozenset[str]
+    before_bare: frozenset[str]
     no_title: frozenset[str]
     words: frozenset[str]
     endings: frozenset[str]
@@ -44,6 +47,7 @@ class _Lists(NamedTuple):
     people: re.Pattern[str]
     title: re.Pattern[str]
     nickname: re.Pattern[str]
+    bare: re.Pattern[str]
     not_nickname: re.Pattern[str]
 
 
@@ -67,14 +71,16 @@ def _lists() -> _Lists:
         chars("never"),
         chars("before_title"),
         chars("grammar"),
+        chars("before_bare"),
         chars("no_title"),
         known,
         frozenset(found["endings"].split()),
         tuple(sorted({len(word) for word in known})),
         re.compile(rf"(?:{labels}){_FILLER}"),
         re.compile(rf"(?:{any_of(found['people'])}){_FILLER}"),
-        re.compile(any_of(found["titles"])),
+        re.compile(f"(?:(?:副|主治|主管|住院|值班|责任|实习|进修|带教|专科)?(?:{any_of(found['titles'])}))"),
         re.compile(rf"[小老][{''.join(found['nicknames'])}]"),
+        re.compile(f"[{''.join(chars('surnames') - chars('ambiguous') - chars('grammar'))}](?=[{_HAN}])"),
         re.compile(any_of(found["not_nicknames"])),
     )
 
@@ -88,7 +94,7 @@ def find_names(text: str) -> Iterator[tuple[int, int, bool]]:
     for match in _SEX.finditer(text):
         start = match.start(1)
         if _name_end(text, start, lists, sure=False) == match.end(1):
-            yield start, match.end(1), True
+            yield start, match.end(1), match.end(1) - start > (2 if text[start] in lists.ambiguous else 1)
     for match in lists.people.finditer(text):
         at = match.end()
         if end := _name_end(text, at, lists, sure=False):
@@ -97,6 +103,7 @@ def find_names(text: str) -> Iterator[tuple[int, int, bool]]:
             if not lists.not_nickname.match(text, at) and not _is_word(text, at + 1, lists):
                 yield at, at + 2, False
     yield from _titled(text, lists)
+    yield from _bare(text, lists)
     for match in _MASK.finditer(text):
         for length in (2, 1):
             start = match.end(1) - length
@@ -106,6 +113,18 @@ def find_names(text: str) -> Iterator[tuple[int, int, bool]]:
     for match in lists.nickname.finditer(text):
         if not lists.not_nickname.match(text, match.start()) and not _inside_word(text, match.start(), match.end()):
             yield match.start(), match.end(), False
+
+
+def _bare(text: str, lists: _Lists) -> Iterator[tuple[int, int, bool]]:
+    """Names without a cue: a surname that is no word, characters usual in given names, a sign or person before them."""
+    for match in lists.bare.finditer(text):
+        start = match.start()
+        before = text[start - 1 : start]
+        if (before in lists.before_bare or not _is_han(before)) and not (text[start] == "周" and before.isdigit()):
+            end = _name_end(text, start, lists, sure=False)
+            if end and end - start > 1 and all(char in lists.given for char in text[start + 1 : end]):
+                if end - start > 2 or not _is_han(text[end : end + 1]):
+                    yield start, end, True
 
 
 def _inside_word(text: str, start: int, end: int) -> bool:
@@ -131,7 +150,7 @@ def _ends_word(text: str, at: int, lists: _Lists) -> bool:
 
 
 def _is_han(char: str) -> bool:
-    return "\u4e00" <= char <= "\u9fff"
+    return char != "" and "\u4e00" <= char <= "\u9fff"
 
 
 def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
@@ -149,8 +168,6 @@ def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
     if lists.title.match(text, start):  # 患者张女士
         return start
     closed = not _is_han(second) or not _is_han(third)
-    if not (sure or closed) and text[at] in lists.grammar:
-        return None
     if (_is_word(text, at, lists) or _ends_word(text, at, lists)) and not (sure and closed):
         return None
 
@@ -163,6 +180,8 @@ def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
             return False
         known = sum(char in lists.given for char in chars)
         stops = ended or after in lists.never or _is_word(text, start + len(chars), lists)
+        if text[at] in lists.grammar and not sure:
+            return ended and known == len(chars) == 2
         if doubtful and not sure:
             if _is_word(text, start, lists) and not ended:
                 return False
@@ -207,8 +226,10 @@ def _titled(text: str, lists: _Lists) -> Iterator[tuple[int, int, bool]]:
             if text[start] in lists.ambiguous and not all(char in lists.given for char in given):
                 continue
             before = text[start - 1 : start]
+            if text[start] == "周" and (before.isdigit() or before in "一二两三四五六七八九十几半"):
+                continue
             if text[start:end] == "谢" == before and text[max(0, start - 2) : start] not in ("谢谢", "感谢", "多谢"):
                 continue
-            if start == 0 or not _is_han(before) or before in lists.before_title:
+            if not _is_han(before) or before in lists.before_title or (length > 1 and text[start] not in lists.ambiguous):
                 yield start, end, bool(given)
                 break
