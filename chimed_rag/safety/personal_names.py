@@ -123,7 +123,7 @@ def _bare(text: str, lists: _Lists) -> Iterator[tuple[int, int, bool]]:
         if (before in lists.before_bare or not _is_han(before)) and not (text[start] == "周" and before.isdigit()):
             end = _name_end(text, start, lists, sure=False)
             if end and end - start > 1 and all(char in lists.given for char in text[start + 1 : end]):
-                if end - start > 2 or not _is_han(text[end : end + 1]):
+                if end - start > 2 or not _is_han(text[end : end + 1]) or (_is_han(before) and _is_word(text, end, lists)):
                     yield start, end, True
 
 
@@ -207,29 +207,39 @@ def _dotted_end(text: str, start: int, end: int, lists: _Lists) -> int | None:
 
 
 def _titled(text: str, lists: _Lists) -> Iterator[tuple[int, int, bool]]:
+    """王医生, 找李建国主任: the shortest name before the title after a sign or 找, 问 …; else the longest whole one."""
     for match in lists.title.finditer(text):
         end = match.start()
+        best = None
         for length in (1, 2, 3, 4):
             start = end - length
             if start < 0 or not _is_han(text[start]):
                 break
-            surname = _surname(text, start, lists)
-            if not surname or length - surname not in (0, 1, 2) or _ends_word(text, start, lists):
-                continue
-            given = text[start + surname : end]
-            if not given and text[start:end] in lists.no_title or given and _is_word(text, start, lists):
-                continue
-            if any(char in lists.never for char in given):
-                continue
-            if given and _is_word(text, start, lists):
-                continue
-            if text[start] in lists.ambiguous and not all(char in lists.given for char in given):
+            if not _before_title(text, start, end, lists):
                 continue
             before = text[start - 1 : start]
-            if text[start] == "周" and (before.isdigit() or before in "一二两三四五六七八九十几半"):
-                continue
-            if text[start:end] == "谢" == before and text[max(0, start - 2) : start] not in ("谢谢", "感谢", "多谢"):
-                continue
-            if not _is_han(before) or before in lists.before_title or (length > 1 and text[start] not in lists.ambiguous):
-                yield start, end, bool(given)
+            if not _is_han(before) or before in lists.before_title:
+                best = start
                 break
+            if length > 1 and text[start] not in lists.ambiguous:
+                best = start
+        if best is not None:
+            yield best, end, end - best > _surname(text, best, lists)
+
+
+def _before_title(text: str, start: int, end: int, lists: _Lists) -> bool:
+    """Whether what stands there can be a surname, or a surname with a given name, by its characters."""
+    length = _surname(text, start, lists)
+    given = text[start + length : end]
+    if not length or start + length > end or len(given) > 2 or _ends_word(text, start, lists):
+        return False
+    before = text[start - 1 : start]
+    if text[start] == "周" and (before.isdigit() or before in tuple("一二两三四五六七八九十几半")):
+        return False
+    if not given:
+        if text[start] == "谢" == before:  # 谢谢大夫 thanks a doctor, 谢谢谢大夫 thanks doctor 谢
+            return text[max(0, start - 2) : start] in ("谢谢", "感谢", "多谢")
+        return text[start:end] not in lists.no_title
+    if _is_word(text, start, lists) or _is_word(text, start + length, lists) or any(char in lists.never for char in given):
+        return False
+    return text[start] not in lists.ambiguous or all(char in lists.given for char in given)
