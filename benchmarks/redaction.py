@@ -454,7 +454,7 @@ def main() -> None:
     for half, name in enumerate(("build", "held-out")):
         if options.half in (None, name):
             rows += recall_rows(name, planted(half, questions), misses)
-    for ending in ("later", "last"):
+    for ending in ("later", "last", "unseen"):
         rows += later_rows(ending, questions, misses)
     harmed: list[str] = []
     changed: list[str] = []

@@ -27,7 +27,7 @@ _SEX = re.compile(
     rf"(?<![{_HAN}·•‧・])({_DOT}|[{_HAN}]{{2,4}})(?=[，,、\s]{{1,4}}[男女][，,、\s。；;)）\d性]|\s?[（(]\s?[男女][，,、\s)）\d性]"
     r"|[，,、\s(（]{1,3}\d{1,3}\s?(?:周?岁|个月))"
 )
-_MASK = re.compile(rf"([{_HAN}]{{1,2}})(?:某某|某(?![些种个人时日段项类一药病医院部方处地物])|(?<!于)[xX×*＊○〇]{{2}}(?![A-Za-z0-9*]|[{_HAN}]{{0,2}}[院医科市县]))")
+_MASK = re.compile(rf"((?:(?!某)[{_HAN}]){{1,2}})(?:某某|某(?![些种个人时日段项类一药病医院部方处地物])|(?<!于)[xX×*＊○〇]{{2}}(?![A-Za-z0-9*]|[{_HAN}]{{0,2}}[院医科市县]))")
 
 
 class _Lists(NamedTuple):
@@ -38,6 +38,7 @@ class _Lists(NamedTuple):
     never: frozenset[str]
     before_title: frozenset[str]
     grammar: frozenset[str]
+    plain: frozenset[str]
     before_bare: frozenset[str]
     no_title: frozenset[str]
     words: frozenset[str]
@@ -71,6 +72,7 @@ def _lists() -> _Lists:
         chars("never"),
         chars("before_title"),
         chars("grammar"),
+        chars("plain"),
         chars("before_bare"),
         chars("no_title"),
         known,
@@ -120,11 +122,19 @@ def _bare(text: str, lists: _Lists) -> Iterator[tuple[int, int, bool]]:
     for match in lists.bare.finditer(text):
         start = match.start()
         before = text[start - 1 : start]
-        if (before in lists.before_bare or not _is_han(before)) and not (text[start] == "周" and before.isdigit()):
-            end = _name_end(text, start, lists, sure=False)
-            if end and end - start > 1 and all(char in lists.given for char in text[start + 1 : end]):
-                if end - start > 2 or not _is_han(text[end : end + 1]) or (_is_han(before) and _is_word(text, end, lists)):
-                    yield start, end, True
+        if text[start] == "周" and before.isdigit():
+            continue
+        end = _name_end(text, start, lists, sure=False) or start
+        if end - start < 2 or not all(char in lists.given for char in text[start + 1 : end]):
+            continue
+        if end - start == 2:
+            after = text[end : end + 1]
+            if not _is_han(before) and not _is_han(after) or before in lists.before_bare and _is_word(text, end, lists):
+                yield start, end, True
+        elif before in lists.before_bare or not _is_han(before):
+            yield start, end, True
+        elif text[start] in lists.plain and not _is_word(text, start + 1, lists):
+            yield start, end, True
 
 
 def _inside_word(text: str, start: int, end: int) -> bool:
@@ -221,7 +231,7 @@ def _titled(text: str, lists: _Lists) -> Iterator[tuple[int, int, bool]]:
             if not _is_han(before) or before in lists.before_title:
                 best = start
                 break
-            if length > 1 and text[start] not in lists.ambiguous:
+            if text[start] in lists.plain or (length > 1 and text[start] not in lists.ambiguous):
                 best = start
         if best is not None:
             yield best, end, end - best > _surname(text, best, lists)
