@@ -41,6 +41,7 @@ class _Lists(NamedTuple):
     plain: frozenset[str]
     before_bare: frozenset[str]
     no_title: frozenset[str]
+    not_after: frozenset[str]
     words: frozenset[str]
     endings: frozenset[str]
     lengths: tuple[int, ...]
@@ -62,7 +63,7 @@ def _lists() -> _Lists:
     def any_of(listed: Iterable[str]) -> str:
         return "|".join(sorted(set(listed), key=lambda word: (-len(word), word)))
 
-    known = frozenset(found["words"].split())
+    known = frozenset(found["words"].split()).union(_drugs())
     labels = any_of(found["name_labels"]).replace("姓名", r"姓\s{0,4}名")
     return _Lists(
         chars("surnames"),
@@ -75,6 +76,7 @@ def _lists() -> _Lists:
         chars("plain"),
         chars("before_bare"),
         chars("no_title"),
+        chars("not_after"),
         known,
         frozenset(found["endings"].split()),
         tuple(sorted({len(word) for word in known})),
@@ -85,6 +87,15 @@ def _lists() -> _Lists:
         re.compile(f"[{''.join(chars('surnames') - chars('ambiguous') - chars('grammar'))}](?=[{_HAN}])"),
         re.compile(any_of(found["not_nicknames"])),
     )
+
+
+def _drugs() -> Iterator[str]:
+    """Names of drugs, trade and generic, from the table of the query: 安宫牛黄, 白加黑."""
+    from chimed_rag.query.tables import rows
+
+    for row in rows("trade_names.tsv"):
+        for cell in row:
+            yield from (word for word in cell.split() if len(word) > 2 and _is_han(word[0]))
 
 
 def find_names(text: str) -> Iterator[tuple[int, int, bool]]:
@@ -101,7 +112,7 @@ def find_names(text: str) -> Iterator[tuple[int, int, bool]]:
         at = match.end()
         if end := _name_end(text, at, lists, sure=False):
             yield at, end, end - at > (2 if text[at] in lists.ambiguous else 1)
-        elif text[at : at + 1] in ("小", "老", "阿") and text[at + 1 : at + 2] in lists.surnames - lists.no_title - {"于"}:
+        elif text[at : at + 1] in ("小", "老") and text[at + 1 : at + 2] in lists.surnames - lists.no_title - {"于"}:
             if not lists.not_nickname.match(text, at) and not _is_word(text, at + 1, lists):
                 yield at, at + 2, False
     yield from _titled(text, lists)
@@ -186,7 +197,7 @@ def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
         ended = not _is_han(after)
         if sure and ended:
             return True
-        if any(char in lists.never for char in chars):
+        if after in lists.not_after or any(char in lists.never for char in chars):
             return False
         known = sum(char in lists.given for char in chars)
         stops = ended or after in lists.never or _is_word(text, start + len(chars), lists)
