@@ -2,10 +2,10 @@
 
     python benchmarks/redaction.py [--data DIR] [--json FILE] [--misses N] [--harms N]
 
-Identifiers are generated with a seed (numbers with their check digits by formulas written here, names from lists written
-here) and planted in the frames of `redaction_frames.yaml`; `{q}` of a frame is filled with a real question. 2,000 are
-planted in the frames used to build, 2,000 in those held out. An identifier counts as found only if every character of it
-was replaced ("其中部分" counts as missed). "also replaced" is the share of sentences in which anything else went too.
+Identifiers are generated with a seed (numbers with their check digits by formulas written here, names from lists) and
+planted in the frames of `redaction_frames.yaml`; `{q}` of a frame is filled with a real question. 2,000 are planted in
+the frames used to build, 2,000 in those held out; then names in three sets of frames written later. An identifier
+counts as found only if every character of it was replaced. "also replaced": the share of sentences of which more was.
 Harm: 2,000 real sentences that hold a dose, a value, a date or an ICD code, from textbooks, dialogues, questions and
 clinical records; one counts as harmed if any digit of it was replaced. Beside them, what patients wrote as it comes.
 Not measured: identifiers of real people (there are none in the data), names without any cue beside them.
@@ -26,13 +26,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import yaml
 from _common import ROOT, Row, parser, report
 
 sys.path.insert(0, str(ROOT))
 
-from chimed_rag.evaluation.statistics import percentiles, proportion  # noqa: E402
-from chimed_rag.safety.redaction import Redactor  # noqa: E402
-from chimed_rag.text import sentence_spans  # noqa: E402
+from chimed_rag.evaluation.statistics import percentiles, proportion
+from chimed_rag.safety.redaction import Redactor
+from chimed_rag.text import sentence_spans
 
 SEED = 20261127
 FRAMES = Path(__file__).with_name("redaction_frames.yaml")
@@ -43,22 +44,15 @@ COUNTS = {
 FREE_FORMS = ("姓名", "称呼", "住址")
 """Kinds without a fixed form: the goal for them is .9, for all others .99."""
 
-# Surnames by how many bear them, roughly (the first ones several times); then rarer ones and those of two characters.
-COMMON = "王" * 7 + "李" * 7 + "张" * 7 + "刘" * 5 + "陈" * 5 + "杨" * 3 + "黄" * 2 + "赵" * 2 + "周" * 2 + "吴" * 2
-COMMON += "徐孙马朱胡郭何林高罗郑梁谢宋唐许韩邓冯曹彭曾肖田董潘袁蔡蒋余于杜叶程魏苏吕丁任卢姚沈钟姜崔谭陆范汪廖石金韦贾夏付方邹熊白孟秦邱侯江尹薛"
-RARE = "闫段雷龙黎史陶贺毛郝顾龚邵万覃武钱戴严莫孔向常汤康易乔赖文温安牛樊葛邢齐路庄倪殷单柴焦鲍佟苗华符穆柳莘"
-COMPOUND = ("欧阳", "上官", "司马", "诸葛", "慕容", "司徒", "皇甫", "令狐", "夏侯", "东方")
-GIVEN = (
-    "建国 建华 秀英 秀兰 桂英 玉兰 志强 志明 国强 国庆 海燕 海涛 丽娟 丽华 春梅 春花 小红 小明 晓东 晓燕 文静 文博 佳怡 佳琪 "
-    "浩宇 浩然 子涵 子轩 梓涵 梓萱 一诺 一鸣 雨桐 雨欣 欣怡 欣妍 思远 思琪 俊杰 俊熙 宇航 宇轩 诗涵 诗雨 嘉欣 嘉豪 天佑 可馨 若曦 "
-    "明哲 泽宇 奕辰 沐辰 芷若 语嫣 振华 德福 长贵 凤霞 金凤 翠花 淑芬 淑珍 惠芳 美玲 美华 红梅 雪梅 爱民 爱华 卫东 卫国 立新 立军 "
-    "伟 芳 娜 敏 静 丽 强 磊 军 洋 勇 艳 杰 娟 涛 明 超 秀 霞 平 刚 英 华 鹏 辉 玲 婷 宇 浩 凯 健 俊 帆 雪 琳 晨 倩 琴 云 莹 "
-    "兵 波 斌 宁 燕 龙 林 欢 阳 飞 慧 颖 丹 红 洁 梅 莉 萍 鑫 博 旭 彬 峰 亮 东 锋 昊 瑶 岩 冰 蕾 薇 菲 桦 妍 炜 煜 淼 玥"
-).split()
-MINORITY = ("买买提·艾合买提", "阿依古丽·吐尔逊", "古丽娜尔·阿不都拉", "扎西·多吉")
+LISTS: dict[str, Any] = yaml.safe_load(FRAMES.read_text("utf-8"))
+VALUES: dict[str, list[str]] = {name: text.split() for name, text in LISTS.pop("values").items()}
 OWN_QUESTIONS = (
-    "血压145/90要吃药吗？", "这个药饭前吃还是饭后吃？", "感冒了能打疫苗吗？", "半夜老是咳嗽怎么办", "胃疼三天了，吃什么药好",
-)  # fmt: skip
+    "血压145/90要吃药吗？",
+    "这个药饭前吃还是饭后吃？",
+    "感冒了能打疫苗吗？",
+    "半夜老是咳嗽怎么办",
+    "胃疼三天了，吃什么药好",
+)
 
 
 # --- identifiers ---------------------------------------------------------------------------------------------------
@@ -108,7 +102,7 @@ def wide(text: str) -> str:
 
 
 def mobile(rng: random.Random) -> str:
-    prefix = rng.choice("130 131 132 135 136 137 138 139 150 151 158 159 176 177 180 181 186 187 188 189 198 199".split())
+    prefix = rng.choice(VALUES["mobile"])
     rest = f"{rng.randrange(10**8):08}"
     forms = ("{0}{1}{2}",) * 5 + ("{0} {1} {2}", "{0}-{1}-{2}", "+86 {0}{1}{2}", "+86-{0}-{1}-{2}", "86{0}{1}{2}")
     number = rng.choice((*forms, "wide")).format(prefix, rest[:4], rest[4:])
@@ -116,41 +110,37 @@ def mobile(rng: random.Random) -> str:
 
 
 def landline(rng: random.Random) -> str:
-    area = rng.choice("010 021 020 022 025 027 028 029 0371 0531 0571 0755 0411 0591 0731 0871".split())
+    area = rng.choice(VALUES["area"])
     number = rng.choice("2345678") + f"{rng.randrange(10**7):07}"
-    return rng.choice(("{}-{}", "{}{}", "({}){}", "{} {}", "（{}）{}", "+86-{}-{}")).format(area, number).replace("86-0", "86-")
+    form = rng.choice(("{}-{}", "{}{}", "({}){}", "{} {}", "（{}）{}", "+86-{}-{}"))
+    return form.format(area, number).replace("86-0", "86-")
 
 
 def full_name(rng: random.Random) -> str:
     draw = rng.random()
     if draw < 0.01:
-        return rng.choice(MINORITY)
-    surname = rng.choice(COMPOUND) if draw < 0.04 else rng.choice(RARE) if draw < 0.14 else rng.choice(COMMON)
-    return surname + rng.choice(GIVEN)
+        return rng.choice(VALUES["minority"])
+    kind = "compound" if draw < 0.04 else "rare" if draw < 0.14 else "surnames"
+    return rng.choice(VALUES[kind]) + rng.choice(VALUES["given"])
 
 
 def address(rng: random.Random) -> str:
-    cities = (
-        "北京市朝阳区", "上海市徐汇区", "河南省郑州市金水区", "广东省深圳市南山区", "浙江省杭州市西湖区", "成都市武侯区",
-        "陕西西安雁塔区", "湖北省武汉市洪山区", "山东济南市历下区", "江苏省苏州市姑苏区", "沈阳市和平区", "河北省保定市清苑县",
-    )  # fmt: skip
-    street = rng.choice("建设路 文化路 人民大街 中山北路 解放东路 青年大街 望江西路 花园街道和平里 长安街 五一大道".split())
-    estate = rng.choice("阳光花园 幸福小区 翠苑二区 金色家园 锦绣城".split())
+    city, street, estate = (rng.choice(VALUES[name]) for name in ("cities", "streets", "estates"))
     n = rng.randrange
     forms = (
-        f"{rng.choice(cities)}{street}{n(1, 300)}号",
-        f"{rng.choice(cities)}{street}{n(1, 300)}号{n(1, 30)}号楼{n(1, 6)}单元{n(101, 2500)}室",
-        f"{rng.choice(cities)}{estate}{n(1, 30)}栋{n(101, 2500)}",
+        f"{city}{street}{n(1, 300)}号",
+        f"{city}{street}{n(1, 300)}号{n(1, 30)}号楼{n(1, 6)}单元{n(101, 2500)}室",
+        f"{city}{estate}{n(1, 30)}栋{n(101, 2500)}",
         f"{street}{n(1, 300)}号院{n(1, 30)}号楼{n(101, 2500)}室",
-        f"{rng.choice(cities)}{estate}{n(1, 20)}幢{n(1, 5)}单元{n(101, 999)}室",
-        f"河北省保定市清苑县{rng.choice(('李庄镇', '大王乡'))}{rng.choice(('张家村', '东关村'))}{n(1, 9)}组{n(1, 99)}号",
+        f"{city}{estate}{n(1, 20)}幢{n(1, 5)}单元{n(101, 999)}室",
+        f"河北省保定市清苑县{rng.choice(VALUES['villages'])}{n(1, 9)}组{n(1, 99)}号",
     )
     return rng.choice(forms)
 
 
 def bank_card(rng: random.Random) -> str:
     """16 or 19 digits with the check digit of ISO/IEC 7812 (Luhn)."""
-    body = rng.choice("622202 621700 622848 621661 622588 436742 520082 356889".split())
+    body = rng.choice(VALUES["bank"])
     length = 19 if body.startswith("62") and rng.random() < 0.6 else 16
     body += "".join(rng.choices(string.digits, k=length - 1 - len(body)))
     doubled = [int(digit) * 2 if place % 2 == 0 else int(digit) for place, digit in enumerate(reversed(body))]
@@ -159,7 +149,9 @@ def bank_card(rng: random.Random) -> str:
 
 
 def word(rng: random.Random, low: int, high: int) -> str:
-    return rng.choice(string.ascii_lowercase) + "".join(rng.choices(string.ascii_lowercase + string.digits, k=rng.randint(low, high) - 1))
+    return rng.choice(string.ascii_lowercase) + "".join(
+        rng.choices(string.ascii_lowercase + string.digits, k=rng.randint(low, high) - 1)
+    )
 
 
 def plate(rng: random.Random) -> str:
@@ -173,7 +165,19 @@ def plate(rng: random.Random) -> str:
 
 def birth_date(rng: random.Random) -> str:
     day = a_date(rng)
-    return rng.choice((f"{day.year}年{day.month}月{day.day}日", f"{day:%Y-%m-%d}", f"{day:%Y.%m.%d}", f"{day:%Y/%m/%d}", f"{day:%Y%m%d}"))
+    return rng.choice(
+        (
+            f"{day.year}年{day.month}月{day.day}日",
+            f"{day:%Y-%m-%d}",
+            f"{day:%Y.%m.%d}",
+            f"{day:%Y/%m/%d}",
+            f"{day:%Y%m%d}",
+        )
+    )
+
+
+def wechat(rng: random.Random) -> str:
+    return rng.choice((word(rng, 6, 14), "wxid_" + word(rng, 8, 14), f"{word(rng, 3, 6)}-{word(rng, 3, 6)}"))
 
 
 MAKERS: dict[str, Callable[[random.Random], str]] = {
@@ -182,18 +186,18 @@ MAKERS: dict[str, Callable[[random.Random], str]] = {
     "手机": mobile,
     "座机": landline,
     "姓名": full_name,
-    "称呼": lambda rng: rng.choice(COMMON),
+    "称呼": lambda rng: rng.choice(VALUES["surnames"]),
     "编号": lambda rng: rng.choice(("", "", "ZY", "M", "A0")) + f"{rng.randrange(10**5, 10**10)}",
     "住址": address,
-    "邮箱": lambda rng: f"{word(rng, 4, 12)}{rng.choice(('@', '@', '@', '＠'))}{rng.choice(('qq.com', '163.com', 'gmail.com', 'hospital.org.cn'))}",
+    "邮箱": lambda rng: word(rng, 4, 12) + rng.choice("@@@＠") + rng.choice(("qq.com", "163.com", "hospital.org.cn")),
     "车牌": plate,
     "银行卡": bank_card,
-    "微信": lambda rng: rng.choice((word(rng, 6, 14), "wxid_" + word(rng, 8, 14), word(rng, 3, 6) + "-" + word(rng, 3, 6))),
+    "微信": wechat,
     "QQ": lambda rng: str(rng.randrange(10**5, 10**10)),
     "出生日期": birth_date,
     "p": lambda rng: rng.choice(("E", "G", "EA", "EJ")) + f"{rng.randrange(10**6, 10**8):08}"[:8],
     "h": lambda rng: rng.choice("CW") + f"{rng.randrange(10**8):08}",
-    "j": lambda rng: rng.choice(("军字第{}号", "南字第{}号", "政字第{}号", "参字第{}号")).format(rng.randrange(10**6, 10**8)),
+    "j": lambda rng: f"{rng.choice('军南政参')}字第{rng.randrange(10**6, 10**8)}号",
 }  # fmt: skip
 
 
@@ -220,9 +224,7 @@ def plant(kind: str, frame: str, rng: random.Random, questions: Sequence[str]) -
 
 def planted(half: int, questions: Sequence[str]) -> list[Planted]:
     """2,000 identifiers in the frames in even (0) or odd (1) places."""
-    import yaml
-
-    frames: dict[str, list[str]] = yaml.safe_load(FRAMES.read_text("utf-8"))
+    frames = LISTS
     rng = random.Random(SEED + half)
     return [
         plant(kind, frames[kind][half::2][number % len(frames[kind][half::2])], rng, questions)
@@ -290,10 +292,14 @@ def recall_rows(half: str, cases: Sequence[Planted], misses: list[str]) -> list[
         count = counts[case.kind]
         count["n"] += 1
         count["found"] += whole
-        count["kind"] += whole and any(one.start <= case.start < one.end and right_kind(case, one.kind) for one in found)
+        count["kind"] += whole and any(
+            one.start <= case.start < one.end and right_kind(case, one.kind) for one in found
+        )
         count["more"] += more
         if not whole or more:
-            misses.append(f"{half} {case.kind} {'missed' if not whole else 'too much'}: {case.text[:90]} -> {text[:90]}")
+            misses.append(
+                f"{half} {case.kind} {'missed' if not whole else 'too much'}: {case.text[:90]} -> {text[:90]}"
+            )
         again = redactor.redact(text)
         assert again.text == text, "not idempotent"
         assert whole is False or case.text[case.start : case.end] not in text or case.kind == "称呼"
@@ -303,7 +309,8 @@ def recall_rows(half: str, cases: Sequence[Planted], misses: list[str]) -> list[
     shown = {**counts, "fixed forms": fixed, "names": names, "all": every}
     return [
         {
-            "kind": kind, "frames": half, "n": count["n"], "found": count["found"], "recall": count["found"] / count["n"],
+            "kind": kind, "frames": half, "n": count["n"], "found": count["found"],
+            "recall": count["found"] / count["n"],
             "low": proportion(count["found"], count["n"]).low, "right kind": count["kind"] / count["n"],
             "also replaced": count["more"] / count["n"],
         }
@@ -314,9 +321,7 @@ def recall_rows(half: str, cases: Sequence[Planted], misses: list[str]) -> list[
 
 def later_rows(ending: str, questions: Sequence[str], misses: list[str]) -> list[Row]:
     """Names in the frames written last, each twenty times."""
-    import yaml
-
-    frames: dict[str, list[str]] = yaml.safe_load(FRAMES.read_text("utf-8"))
+    frames = LISTS
     rng = random.Random(SEED + len(ending))
     cases = [
         plant(kind, frame, rng, questions)
@@ -329,15 +334,15 @@ def later_rows(ending: str, questions: Sequence[str], misses: list[str]) -> list
 
 def author_rows(data: Path, misses: list[str]) -> list[Row]:
     """Names that nobody here wrote down: the authors of the classics, in the frames for whole names held out."""
-    import yaml
-
     names = set()
     with gzip.open(data / "corpora/tcm_classics.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
             author = json.loads(line)["author"]
-            if re.fullmatch(r"[\u4e00-\u9fff]{2,4}", author) and not re.search(r"[等撰编着著氏佚不朝清明宋太僧释]", author):
+            if re.fullmatch(r"[\u4e00-\u9fff]{2,4}", author) and not re.search(
+                r"[等撰编着著氏佚不朝清明宋太僧释]", author
+            ):
                 names.add(author)
-    frames = yaml.safe_load(FRAMES.read_text("utf-8"))["姓名"][1::2]
+    frames = LISTS["姓名"][1::2]
     rng = random.Random(SEED)
     cases = []
     for place, name in enumerate(sorted(names) * 2):
@@ -377,18 +382,22 @@ def harm_rows(data: Path, harmed: list[str]) -> tuple[list[Row], int, int]:
             redaction = Redactor().redact(one)
             hit += any(char.isdigit() for f in redaction.found for char in one[f.start : f.end])
             if redaction.found:
-                harmed.append(f"{name}: {' '.join(f.kind for f in redaction.found)}: {one[:80]} -> {redaction.text[:80]}")
-        rows.append({"kind": name, "frames": "real sentences", "n": len(found), "found": hit, "also replaced": hit / len(found)})
+                harmed.append(
+                    f"{name}: {' '.join(f.kind for f in redaction.found)}: {one[:80]} -> {redaction.text[:80]}"
+                )
+        rows.append(
+            {"kind": name, "frames": "real sentences", "n": len(found), "found": hit, "also replaced": hit / len(found)}
+        )
         total, count = total + len(found), count + hit
     rows.append({"kind": "all", "frames": "real sentences", "n": total, "found": count, "also replaced": count / total})
     return rows, count, total
 
 
 def prevalence(data: Path, changed: list[str]) -> Row:
-    """10,000 patients' questions and turns as they come: how many hold anything that is replaced (to be read by eye)."""
+    """10,000 patients' questions and turns as they come: how many hold anything that is replaced?"""
     rng = random.Random(SEED + 5)
-    pool = sorted({text for file in ("pairs/query_passage.jsonl.gz", "dialogue/cmdd_train_dev.jsonl.gz",
-                                     "dialogue/covid_dialogue.jsonl.gz") for text in patients(data / file)})  # fmt: skip
+    files = ("pairs/query_passage.jsonl.gz", "dialogue/cmdd_train_dev.jsonl.gz", "dialogue/covid_dialogue.jsonl.gz")
+    pool = sorted({text for file in files for text in patients(data / file)})
     chosen = rng.sample(pool, min(10000, len(pool)))
     hit = 0
     for text in chosen:
@@ -396,9 +405,17 @@ def prevalence(data: Path, changed: list[str]) -> Row:
         hit += bool(redaction.found)
         for one in redaction.found:
             changed.append(
-                f"{one.kind} [{text[one.start : one.end]}]: …{text[max(0, one.start - 14) : one.end + 14]}…".replace("\n", " ")
+                f"{one.kind} [{text[one.start : one.end]}]: …{text[max(0, one.start - 14) : one.end + 14]}…".replace(
+                    "\n", " "
+                )
             )
-    return {"kind": "patients' own words", "frames": "real texts", "n": len(chosen), "found": hit, "also replaced": hit / len(chosen)}
+    return {
+        "kind": "patients' own words",
+        "frames": "real texts",
+        "n": len(chosen),
+        "found": hit,
+        "also replaced": hit / len(chosen),
+    }
 
 
 def patients(file: Path) -> Iterator[str]:
@@ -424,8 +441,9 @@ def speed(questions: Sequence[str]) -> list[str]:
         milliseconds.append((perf_counter() - began) * 1000)
     found = percentiles(milliseconds)
     notes = [f"300 characters, n = {len(pieces):,}: p50 {found.p50:.2f} ms, p95 {found.p95:.2f} ms"]
-    for name, long in {"real text": text[:100_000], "digits": "1 " * 50_000, "one letter": "a" * 100_000,
-                       "surnames": "王" * 100_000, "addresses": "北京市朝阳区路" * 14_286, "cues": "患者我叫" * 25_000}.items():  # fmt: skip
+    longest = {"real text": text, "digits": "1 ", "one letter": "a", "surnames": "王", "addresses": "北京市朝阳区路"}
+    for name, piece in {**longest, "cues": "患者我叫"}.items():
+        long = (piece * (1 + 100_000 // len(piece)))[:100_000]
         began = perf_counter()
         Redactor().redact(long)
         notes.append(f"{len(long):,} characters of {name}: {(perf_counter() - began) * 1000:.0f} ms")
@@ -439,7 +457,9 @@ def real_questions(data: Path) -> list[str]:
         return list(OWN_QUESTIONS)
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         rows = (json.loads(line) for line in lines)
-        return [row["query"].replace("\n", " ") for row in rows if row["kind"] == "natural_qa" and len(row["query"]) < 150]
+        return [
+            row["query"].replace("\n", " ") for row in rows if row["kind"] == "natural_qa" and len(row["query"]) < 150
+        ]
 
 
 def main() -> None:
@@ -462,14 +482,23 @@ def main() -> None:
     if (options.data / "corpora").is_dir():
         more, count, total = harm_rows(options.data, harmed)
         rows += [*author_rows(options.data, misses), *more, prevalence(options.data, changed)]
-        notes.insert(0, f"real sentences with a dose, value, date or code of which a number was replaced: {count} of {total:,}")
+        notes.insert(
+            0, f"real sentences with a dose, value, date or code of which a number was replaced: {count} of {total:,}"
+        )
     report(
         "Redaction: identifiers found, and what else was replaced",
         ["kind", "frames", "n", "found", "recall", "low", "right kind", "also replaced"],
         rows,
-        about={"identifiers": f"{sum(COUNTS.values()):,} a half, seed {SEED}", "questions for {q}": f"{len(questions):,}"},
+        about={
+            "identifiers": f"{sum(COUNTS.values()):,} a half, seed {SEED}",
+            "questions for {q}": f"{len(questions):,}",
+        },
         packages=("python-stdnum", "phonenumbers"),
-        notes=[*notes, "low: lower end of the 95 % interval of the recall", "found, in real text: sentences with a replacement"],
+        notes=[
+            *notes,
+            "low: lower end of the 95 % interval of the recall",
+            "found, in real text: sentences with a replacement",
+        ],
         json_file=options.json_file,
     )
     rng = random.Random(SEED)

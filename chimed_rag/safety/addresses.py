@@ -1,7 +1,8 @@
 """Finds where someone lives: a chain of parts that end like an address (省 市 区 路 号 室), from a cue on.
 
-What is covered: 住址 after a label (住址：); after 家住, 住在 …, if a part below the city is named; from a province on, or
-around "路12号", if a house or estate is named. A province or a city alone stays: it tells where to look for help.
+What is covered: 住址 after a label (住址：); after 家住, 住在 …, if a place below the district is named; from a
+province on, or around "路12号", if a house is named. A province, city or district alone stays: it tells where to look
+for help.
 What is not covered: names of buildings and villages without any such ending, addresses in other languages.
 
 Takes text in `text.plain_forms`, gives (start, end); time is linear in the text.
@@ -70,7 +71,7 @@ def find_addresses(text: str) -> Iterator[tuple[int, int]]:
             yield field.span()
     for match in lists.cue.finditer(text):
         end, levels = _chain(text, match.end(), lists)
-        if levels - {0}:
+        if levels & {1, 3}:
             yield match.end(), end
     done = 0
     for match in lists.province.finditer(text):

@@ -1,7 +1,7 @@
 """Finds what identifies a person by its form: numbers with arithmetic, numbers with a label, mail, plates, birth dates.
 
-What is covered: 身份证 (18 and 15 digits, check digit, date and region by python-stdnum; after the word 身份证 also with a
-wrong check digit), 手机 and 座机 (phonenumbers), 银行卡 (Luhn, length by issuer; after a label any 12 to 19 digits), 邮箱,
+What is covered: 身份证 (18 and 15 digits, check digit, date and region by python-stdnum; after the word 身份证 any 14
+to 18 digits), 手机 and 座机 (phonenumbers), 银行卡 (Luhn, length by issuer; after a label any 12 to 19 digits), 邮箱,
 车牌, 微信, QQ, the labelled numbers of `redaction.yaml`, 出生日期. Blanks and hyphens within a number are allowed.
 What is not covered: numbers in Chinese numerals, numbers of other countries without "+", numbers spread over sentences.
 Numbers that belong to the public (120, 12356, 400-…) are none of these forms and stay.
@@ -22,7 +22,7 @@ Found = tuple[str, int, int]
 _Pattern = tuple[str, re.Pattern[str], Callable[[str], bool] | None]  # kind, form, what the digits must satisfy
 
 _S = r"[ \t\u00a0\u2000-\u200d\u2060\ufeff\-–—－_.·]{0,2}"  # what may stand between two digits of one number
-_IS = r"\s{0,3}(?:号码|编号|号)?\s{0,3}(?:[:：=是为叫]|登记为|填的是|尾号)?\s{0,3}[:：]?\s{0,3}"  # between a label and its value
+_IS = r"\s{0,3}(?:号码|编号|号)?\s{0,3}(?:[:：=是为叫]|登记为|填的是|尾号)?\s{0,3}[:：]?\s{0,3}"  # up to the value
 _NO_DIGIT = r"(?<![\d])(?<!\d\.)"
 _CARD18 = rf"[1-9](?:{_S}\d){{16}}{_S}[\dXx]"
 _CARD15 = rf"[1-9](?:{_S}\d){{14}}"
@@ -32,8 +32,8 @@ _MAIL = re.compile(
 )
 _CARD = re.compile(rf"{_NO_DIGIT}(?:{_CARD18}|{_CARD15})(?![\dXx])")
 _CARD_NAMED = re.compile(
-    rf"(?:身\s?份\s?证|身份号码|证件)[^\d\n]{{0,14}}(\d(?:{_S}\d){{13,17}}(?:{_S}[\dXx])?)(?!\d)"
-    rf"|{_NO_DIGIT}(\d(?:{_S}\d){{13,17}}{_S}[\dXx]?)(?=[^\d\n]{{0,6}}身份证)"
+    rf"(?:身\s?份\s?证|身份号码|证件)[^\d\n〔]{{0,14}}(\d(?:{_S}\d){{13,17}}(?:{_S}[\dXx])?)(?!\d)"
+    rf"|{_NO_DIGIT}(\d(?:{_S}\d){{13,17}}{_S}[\dXx]?)(?=[^\d\n〔]{{0,6}}身份证)"
 )
 _CARD_MASKED = re.compile(rf"{_NO_DIGIT}[1-9]\d{{2,5}}[*＊×xX]{{8,12}}\d{{3}}[\dXx](?!\d)")
 _MOBILE = re.compile(
@@ -49,9 +49,11 @@ _LOCAL = re.compile(
     rf"(?:电话|座机|固话|(?<![A-Za-z])(?i:tel|phone))号?码?[是为:：\s]{{0,4}}([2-8]\d{{2,3}}{_S}\d{{4}}(?![\d-]|{_S}\d))"
 )
 _ABROAD = re.compile(rf"{_NO_DIGIT}\+(?!86)[1-9](?:[ \-()]?\d){{6,13}}(?!\d)")
-_BANK = re.compile(rf"{_NO_DIGIT}[3-69]\d{{3}}(?:{_S}\d{{4}}){{2,3}}{_S}\d{{0,4}}(?!\d)|{_NO_DIGIT}[3-69]\d{{14,18}}(?!\d|\.\d)")
+_BANK = re.compile(
+    rf"{_NO_DIGIT}[3-69]\d{{3}}(?:{_S}\d{{4}}){{2,3}}{_S}\d{{0,4}}(?!\d)|{_NO_DIGIT}[3-69]\d{{14,18}}(?!\d|\.\d)"
+)
 _BANK_NAMED = re.compile(
-    rf"(?:银行卡|储蓄卡|信用卡|借记卡|工资卡|卡号|账号|帐号|账户|帐户)(?:卡号|号码|号)?[^\d\n，。；]{{0,8}}([1-9](?:{_S}\d){{11,18}})(?!\d)"
+    rf"(?:银行卡|储蓄卡|信用卡|借记卡|工资卡|卡号|账号|帐号|账户|帐户)(?:卡号|号码|号)?[^\d\n，。；〔]{{0,8}}([1-9](?:{_S}\d){{11,18}})(?!\d)"
 )
 _PLATE = re.compile(
     r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-Za-hj-z][·•.\s-]?"
@@ -62,16 +64,20 @@ _WECHAT = re.compile(
     r"(?:微\s?信|薇信|威信|(?<![A-Za-z])(?i:v信|vx|wx|weixin|wechat))(?:号码|账号|帐号|号|(?i:id))?\s{0,2}[是为叫加:：]{0,2}\s{0,2}"
     r"([A-Za-z][A-Za-z0-9_-]{5,19}|[1-9]\d{4,10})(?![A-Za-z0-9_-])"
 )
-_QQ = re.compile(r"(?:(?<![A-Za-z])[Qq]\s?[Qq]|扣扣|企鹅号)\s?(?:号码|账号|号)?\s{0,2}[是为叫:：]{0,2}\s{0,2}([1-9]\d{4,10})(?!\d)")
+_QQ = re.compile(
+    r"(?:(?<![A-Za-z])[Qq]\s?[Qq]|扣扣|企鹅号)\s?(?:号码|账号|号)?\s{0,2}[是为叫:：]{0,2}\s{0,2}([1-9]\d{4,10})(?!\d)"
+)
 _DAY = (
-    r"(?:(?:19|20)\d{2}\s?[-年./]\s?\d{1,2}(?:\s?[-月./]\s?\d{1,2}(?!\d)[日号]?|\s?月)|(?:19|20)\d{2}[01]\d[0-3]\d(?!\d))"
+    r"(?:(?:19|20)\d{2}\s?[-年./]\s?\d{1,2}(?:\s?[-月./]\s?\d{1,2}(?!\d)[日号]?|\s?月)"
+    r"|(?:19|20)\d{2}[01]\d[0-3]\d(?!\d))"
 )
 _BORN = re.compile(
     rf"(?:出生(?:日期|年月日|年月|时间)?|生日|生于|(?<![A-Za-z])DOB)\s?(?:[是为于在:：]|登记为)?\s{{0,3}}({_DAY}|\d{{1,2}}月\d{{1,2}}[日号])"
     rf"|(?<!\d)({_DAY}|\d{{1,2}}月\d{{1,2}}[日号])(?=\s?出?生(?:[的人于，。,)）]|$))|(?<!\d)({_DAY})(?=\s?出生)"
 )
 _MONEY_OR_DOSE = re.compile(r"\s?(?:元|块|天|岁|次|个|年|月|日|号|[mμu]?[gGlL](?![a-z])|kg|%|片|粒)")
-_VALUE = r"(?:[\u4e00-\u9fff]{1,2}字第?)?(?=[A-Za-z0-9-]{0,8}\d)[A-Za-z0-9](?:[-_/#]?[A-Za-z0-9]){3,29}(?:\.\d{1,4})?(?![A-Za-z0-9])号?"
+_VALUE = r"(?:[\u4e00-\u9fff]{1,2}字第?)?(?=[A-Za-z0-9-]{0,8}\d)[A-Za-z0-9](?:[-_/#]?[A-Za-z0-9]){3,29}"
+_VALUE += r"(?:\.\d{1,4})?(?![A-Za-z0-9])号?"
 
 
 @cache
@@ -110,7 +116,7 @@ def digits(text: str) -> str:
 
 
 def _is_card(number: str) -> bool:
-    """A date of birth, and a region or a check digit: a slip in one of them, or a region newer than the table, is let pass."""
+    """A date of birth, and a region or a check digit: one of them may have a slip, or be newer than the table."""
     from stdnum.cn import ric
     from stdnum.exceptions import ValidationError
 
@@ -158,12 +164,14 @@ def _is_abroad(number: str) -> bool:
         return False
 
 
-_ISSUERS = (("62", 16, 19), ("4", 13, 19), ("5", 16, 16), ("34", 15, 15), ("37", 15, 15), ("35", 16, 19), ("36", 14, 19),
-            ("60", 16, 19), ("68", 16, 19), ("69", 16, 19), ("9", 16, 19))  # fmt: skip
+_ISSUERS = (
+    *(("62", 16, 19), ("4", 13, 19), ("5", 16, 16), ("34", 15, 15), ("37", 15, 15), ("35", 16, 19), ("36", 14, 19)),
+    *((prefix, 16, 19) for prefix in ("60", "68", "69", "9")),
+)
 
 
 def _is_bank_card(number: str) -> bool:
-    """Luhn's check digit, and a length that the issuer (ISO/IEC 7812 prefixes; 60, 68, 69, 9: older Chinese ones) has."""
+    """Luhn's check digit, and a length that the issuer has (prefixes of ISO/IEC 7812; 60, 68, 69, 9: older Chinese)."""
     from stdnum import luhn
 
     return luhn.is_valid(number) and any(

@@ -5,14 +5,14 @@ What is covered: the numbers, labels and dates of `identifiers`, the names of `p
 What is not covered: what those three say they do not find; anything in pictures; who somebody is by their story. A
 rare disease and a village name a person without any name.
 
-A pseudonym is 〔kind number〕, as 〔姓名1〕 or 〔手机2〕: the same original has the same pseudonym throughout a session, and
+A pseudonym is 〔kind number〕, as 〔姓名1〕 or 〔手机2〕: the same original has the same one throughout a session, and
 two spellings of one number (blanks, full width) are one original. What is redacted already stays as it is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from threading import Lock
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ PSEUDONYM = re.compile(r"〔(?P<kind>[\u4e00-\u9fff]{2,4}|QQ)(?P<number>\d{1,6})
 
 _FREE = re.compile(rb"\x01{2,}")
 _FREE_FORM = ("姓名", "住址")
+_HIDDEN = "〔"  # stands for each character that is replaced already; no pattern reaches across it
+_ROUNDS = 4
 
 
 class Found(NamedTuple):
@@ -63,20 +65,28 @@ class Redactor:
 
     def redact(self, text: str) -> Redaction:
         """The text with each identifier replaced by its pseudonym; time is linear in the length of the text."""
-        plain = plain_forms(text)
-        free = bytearray(b"\1") * len(plain)
-        for match in PSEUDONYM.finditer(text):
-            free[match.start() : match.end()] = bytes(match.end() - match.start())
+        hidden = plain = plain_forms(text)
+        pseudonyms = [match.span() for match in PSEUDONYM.finditer(text)]
+        spans: list[tuple[str, int, int]] = []
         with self._lock:
-            self._taken.update(match[0] for match in PSEUDONYM.finditer(text) if match[0] not in self._originals)
-            spans = sorted(self._spans(plain, free), key=lambda span: span[1])
-            found, pieces, kept = [], [], 0
-            for kind, start, end in spans:
-                pseudonym = self._pseudonym(kind, text[start:end], plain[start:end])
-                found.append(Found(kind, start, end, pseudonym))
-                pieces += (text[kept:start], pseudonym)
-                kept = end
-        return Redaction("".join((*pieces, text[kept:])) if found else text, tuple(found))
+            self._taken.update(text[start:end] for start, end in pseudonyms)
+            self._taken.difference_update(self._originals)
+            hidden = _hide(hidden, pseudonyms)
+            for _ in range(_ROUNDS):  # what was found bounds what stands beside it: "…002X138…" is a card, then a phone
+                found = list(self._spans(hidden))
+                if not found:
+                    break
+                spans += found
+                hidden = _hide(hidden, [(start, end) for _, start, end in found])
+            spans.sort(key=lambda span: span[1])
+            names = [self._pseudonym(kind, text[start:end], plain[start:end]) for kind, start, end in spans]
+        pieces: list[str] = []
+        kept = 0
+        for (_, start, end), pseudonym in zip(spans, names, strict=True):
+            pieces += (text[kept:start], pseudonym)
+            kept = end
+        found_all = tuple(Found(*span, pseudonym) for span, pseudonym in zip(spans, names, strict=True))
+        return Redaction("".join((*pieces, text[kept:])), found_all)
 
     def restore(self, text: str) -> str:
         """The text with the pseudonyms of this session replaced by what they stand for; others stay.
@@ -87,8 +97,9 @@ class Redactor:
         with self._lock:
             return PSEUDONYM.sub(lambda match: self._originals.get(match[0], match[0]), text)
 
-    def _spans(self, plain: str, free: bytearray) -> Iterator[tuple[str, int, int]]:
+    def _spans(self, plain: str) -> Iterator[tuple[str, int, int]]:
         """What to replace: spans that do not overlap; where two kinds claim a place, the first in this order has it."""
+        free = bytearray(char != _HIDDEN for char in plain)
 
         def claim(kind: str, start: int, end: int) -> Iterator[tuple[str, int, int]]:
             if all(free[start:end]):
@@ -124,6 +135,15 @@ class Redactor:
             self._numbers[kind] = number
             self._pseudonyms[key], self._originals[known] = known, original
         return known
+
+
+def _hide(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    pieces: list[str] = []
+    kept = 0
+    for start, end in sorted(spans):
+        pieces += (text[kept:start], _HIDDEN * (end - start))
+        kept = end
+    return "".join((*pieces, text[kept:]))
 
 
 def without_pseudonyms(text: str) -> str:
