@@ -2,8 +2,8 @@
 
 What is covered: the numbers, labels and dates of `identifiers`, the names of `personal_names`, the addresses of
 `addresses`. A whole name that was once found is replaced wherever it stands later in the session.
-What is not covered: what those three say they do not find; anything in pictures; who somebody is by their story. A
-rare disease and a village name a person without any name.
+What is not covered: what those three say they do not find; anything in pictures; who somebody is by their story (a rare
+disease and a village name a person without any name). Whose a number is: the landline of a hospital goes as well.
 
 A pseudonym is 〔kind number〕, as 〔姓名1〕 or 〔手机2〕: the same original has the same one throughout a session, and
 two spellings of one number (blanks, full width) are one original. What is redacted already stays as it is.
