@@ -120,7 +120,7 @@ class TestReplay:
         self, recorded: tuple[Path, list[str]], ward: Path
     ) -> None:
         folder, _ = recorded
-        question, condition = "高血压怎么诊断", {"department": "心内科"}
+        question, condition = "对乙酰氨基酚能退热吗", {"year": {"$lt": 2022}}
         config = Config(retrieval=Retrieval(mode="lexical"))
         with MedQA.load(ward, config=config) as qa:
             answer = qa.ask(question, filter=condition)
