@@ -17,6 +17,7 @@ import pytest
 from chimed_rag.errors import ConfigError
 from chimed_rag.records import Evidence
 from chimed_rag.safety.injection import MASK, neutralised, orders, read_rules, rules
+from chimed_rag.safety.injection_view import squeezed, view_of
 
 BEFORE, AFTER = "布洛芬可用于缓解头痛。", "布洛芬宜餐后服用。"
 
@@ -220,6 +221,15 @@ class TestRule:
         assert rule.near_misses
         for text in rule.near_misses:
             assert orders(text) == [], text
+
+
+def test_the_quick_reading_and_the_one_with_places_agree() -> None:
+    for text in (
+        [passage for _, passage in INJECTIONS] + HARMLESS + ["e\u0301é", "㎎①…", "ﬁ\u3164x", "&nbsp;&#0;\\ud800"]
+    ):
+        view = view_of(text)
+        assert squeezed(text) == view.text
+        assert len(view.spans) == len(view.text)
 
 
 def test_the_whole_sentence_goes_and_its_neighbours_stay() -> None:
