@@ -5,22 +5,20 @@ Not covered: answering. Its sentences may be wrong on purpose, so that a test ca
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from chimed_rag.generation.markers import read_draft
 from chimed_rag.query.question import TermWeight
 from chimed_rag.records import Draft, DraftCitation, DraftSentence, Evidence
 from chimed_rag.text import sentence_spans
-
-_MARKERS = re.compile(r"(?:\s*\[\d+\])+\s*$")
 
 
 class EchoGenerator:
     """Echoes a script, or the first sentence of each passage with its place.
 
     Args:
-        script: the sentences to say. A string may end in markers, "每日三次。[1][2]": they become citations without a
-            place, as a language model gives them. None: the first sentence of each passage.
+        script: what to say. A string is read as a language model's words are (`markers.read_draft`): "每日三次。[1][2]" gives
+            citations without a place. None: the first sentence of each passage.
 
     >>> EchoGenerator(["水是液体。[1]"]).generate("水？", []).sentences[0].citations[0].number
     1
@@ -29,7 +27,7 @@ class EchoGenerator:
     name = "echo"
 
     def __init__(self, script: Sequence[str | DraftSentence] | None = None) -> None:
-        self._script = None if script is None else tuple(map(_scripted, script))
+        self._script = None if script is None else tuple(said for one in script for said in _scripted(one))
 
     def generate(self, question: str, evidence: Sequence[Evidence], *, term_weight: TermWeight | None = None) -> Draft:
         """The script, whatever the question; without a script, one sentence for each passage that has one."""
@@ -37,13 +35,11 @@ class EchoGenerator:
         return Draft(generator=self.name, sentences=sentences)
 
 
-def _scripted(sentence: str | DraftSentence) -> DraftSentence:
+def _scripted(sentence: str | DraftSentence) -> tuple[DraftSentence, ...]:
+    """The sentences of a string as `read_draft` reads it; an empty one stays a sentence that says nothing."""
     if isinstance(sentence, DraftSentence):
-        return sentence
-    marked = _MARKERS.search(sentence)
-    numbers = re.findall(r"\d+", marked[0]) if marked else []
-    text = sentence[: marked.start()] if marked else sentence
-    return DraftSentence(text=text, citations=tuple(DraftCitation(number=int(number)) for number in numbers))
+        return (sentence,)
+    return read_draft("echo", sentence).sentences or (DraftSentence(text=sentence.strip()),)
 
 
 def _first_sentences(evidence: Sequence[Evidence]) -> list[DraftSentence]:

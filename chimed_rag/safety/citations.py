@@ -1,178 +1,273 @@
-"""Proves each sentence of a draft against the literature: does the passage exist, is the quote there, do numbers agree.
+"""Proves each sentence of a draft against the literature, step by step; what fails a step is not supported.
 
-What is covered: citations of passages that were never retrieved; places outside a passage; sentences that differ from
-what stands there; quotes that a removed page header interrupts (one citation for each part); numbers, in digits or in
-Chinese before a unit of counting, that the quote does not have; a negation more or less than the quote.
-What is not covered: units, the scope of a negation, the population or dose form meant, paraphrases, inference, and
-whether the literature is right. The complete cascade is a later module; until then a sentence that is not nearly the
-text of its passage is unsupported, even if it follows from it.
+Each step leaves one `Check` in `Sentence.checks`, in this order and under these names (`CHECKS`): `passage_exists`,
+`quote_found`, `numbers_agree`, `negation_agrees`, `strength_agrees`, `population_agrees`, `names_agree`, `entailment`.
+
+What is covered: citations of passages that were never retrieved; places outside a passage; citations that a draft forgot;
+quotes that a removed page header interrupts (one citation for each part); sentences that word their passage otherwise or
+join two passages, with their numbers, units, negations, strengths, populations and names (see the module of each step).
+What is not covered: inference beyond what the words say, arithmetic, temporal order, and whether the literature is right.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from chimed_rag.records import Check, Citation, Draft, DraftCitation, DraftSentence, Evidence, Sentence
+from chimed_rag.safety.alignment import MIN_COVERED, Unit, Window, align, context_of, read, units, used_clauses
+from chimed_rag.safety.comparison import COMPARED, compare
 from chimed_rag.text import fold
 
-MIN_ALIGNED = 12
-"""Characters that must agree, at least, where a sentence is not literally in its passage."""
-MIN_SHARE = 0.8
-"""Share of the sentence's characters that must agree there."""
+CHECKS = ("passage_exists", "quote_found", *COMPARED, "entailment")
+"""The names of the checks, in order; other programs rely on them."""
+MIN_ENTAILMENT = 0.5
+"""Probability of entailment from which an NLI model's word counts as agreement."""
+MAX_CHARACTERS = 2000
+"""A longer sentence is no sentence: it is compared as far as this, and unsupported unless it is a quote."""
 
+Entails = Callable[[list[tuple[str, str]]], Sequence[float]]
+"""Pairs of (premise, hypothesis) to the probability that the premise entails the hypothesis."""
+Outcome = Literal["passed", "failed", "not_applicable"]
 _BLANK = re.compile(r"\s+")
 _LETTER = re.compile(r"[^\W_]")
-_NUMBER = re.compile(
-    r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|[〇零一二两三四五六七八九十百千万半]+(?=个?[次天日周月年岁片粒丸袋支滴倍度小毫微克升])"
-)
-_NEGATION = re.compile(r"[不无未非禁忌勿别没]")
-
-Span = tuple[int, int]
-Outcome = Literal["passed", "failed", "not_applicable"]
+_EDGE = "。．.！!？?；;，,：: \t\n"
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Proof:
-    """What became of one draft citation: how far it got, why it stopped there, and its citations if it did not."""
+    """What became of a sentence under one choice of citations: outcome and detail by check."""
 
-    reached: int  # steps passed: 0 none, 1 passage exists, 2 quote found, 3 numbers agree
-    detail: str = ""
+    numbers: tuple[int, ...] = ()
+    outcomes: dict[str, tuple[Outcome, str]] = field(default_factory=dict)
     citations: tuple[Citation, ...] = ()
+    premise: str = ""
+
+    @property
+    def is_proved(self) -> bool:
+        return all(outcome != "failed" for outcome, _ in self.outcomes.values())
+
+    @property
+    def reached(self) -> tuple[int, int]:
+        """For choosing among failures: the first step that failed, then how many did not."""
+        failed = [name in self.outcomes and self.outcomes[name][0] == "failed" for name in CHECKS]
+        return (failed.index(True) if True in failed else len(CHECKS), -sum(failed))
 
 
-def verify(draft: Draft, evidence: Sequence[Evidence], documents: Callable[[str], str]) -> tuple[Sentence, ...]:
+def verify(
+    draft: Draft, evidence: Sequence[Evidence], documents: Callable[[str], str], *, nli: Entails | None = None
+) -> tuple[Sentence, ...]:
     """One sentence for each of the draft, in order, with its verdict, its citations and the checks behind them.
 
-    A sentence is supported if at least one of its citations passes every check; the others are dropped and named in the
-    checks. `Citation.number` is the number of the passage; for every citation `documents(document_id)[start:end] ==
-    quote` holds.
+    A sentence is supported if one of its citations passes every check, or all of them together do; citations that fail are
+    dropped and named in the checks. A sentence without citations gets the passage that passes every check, if one does.
+    `Citation.number` is the number of the passage; for every citation `documents(document_id)[start:end] == quote` holds.
 
     Args:
         draft: what a generator wrote.
         evidence: the passages it was given.
         documents: `Document.text` by document id; a `LookupError` says that there is no such document.
+        nli: asked last, once, for the sentences that passed all else.
     """
-    passages = {passage.number: passage for passage in evidence}
-    return tuple(_sentence(sentence, passages, documents) for sentence in draft.sentences)
+    prover = _Prover({passage.number: passage for passage in evidence}, documents)
+    proofs = [prover.sentence(sentence) for sentence in draft.sentences]
+    if nli is not None:
+        _ask(nli, draft, [tried for tried, _ in proofs])
+    return tuple(_sentence(said, tried, lost) for said, (tried, lost) in zip(draft.sentences, proofs, strict=True))
 
 
-def _sentence(sentence: DraftSentence, passages: dict[int, Evidence], documents: Callable[[str], str]) -> Sentence:
-    outcomes = [_prove(sentence.text, cited, passages, documents) for cited in dict.fromkeys(sentence.citations)]
-    reached = max((outcome.reached for outcome in outcomes), default=0)
-    failures = [outcome for outcome in outcomes if outcome.reached < 3]
-    details = {step: "；".join(outcome.detail for outcome in failures if outcome.reached == step) for step in range(3)}
-    if not outcomes:
-        details[0] = "没有引用任何文献"
-    numbers_pass: Outcome = "passed" if _numbers(sentence.text) else "not_applicable"
-    checks = (
-        Check(name="passage_exists", verdict="passed" if reached > 0 else "failed", detail=details[0]),
-        Check(name="quote_found", verdict=_verdict(reached, 1), detail=details[1]),
-        Check(name="numbers_agree", verdict=numbers_pass if reached > 2 else _verdict(reached, 2), detail=details[2]),
-    )
-    citations = tuple(citation for outcome in outcomes for citation in outcome.citations)
-    return Sentence(
-        text=sentence.text, citations=citations, verdict="supported" if citations else "unsupported", checks=checks
-    )
+def _ask(nli: Entails, draft: Draft, proofs: Sequence[_Proof]) -> None:
+    asked = [place for place, proof in enumerate(proofs) if proof.is_proved]
+    pairs = [(proofs[place].premise, draft.sentences[place].text) for place in asked]
+    for place, probability in zip(asked, nli(pairs) if pairs else (), strict=True):
+        entailed = probability >= MIN_ENTAILMENT
+        detail = "" if entailed else f"模型认为原文不支持这句话（{probability:.2f}）"
+        proofs[place].outcomes["entailment"] = ("passed" if entailed else "failed", detail)
 
 
-def _prove(text: str, cited: DraftCitation, passages: dict[int, Evidence], documents: Callable[[str], str]) -> _Proof:
-    """Takes one draft citation through the checks, in order, until one fails."""
-    passage = passages.get(cited.number)
-    if passage is None:
-        return _Proof(0, f"没有编号为 {cited.number} 的文献")
-    try:
-        document = documents(passage.document_id)
-    except LookupError:
-        return _Proof(0, f"文献 {cited.number} 的原文已不在文献库中")
-    if not _LETTER.search(text):
-        return _Proof(1, "句子没有内容")
-    if cited.begin is not None and cited.end is not None:
-        place: Span | None = (cited.begin, cited.end)
-    else:
-        place = _find(text, passage.text)
-    if place is None:
-        return _Proof(1, f"在文献 {cited.number} 中找不到这句话")
-    try:
-        spans = [_trimmed(document, span) for span in passage.source_spans(*place)]
-    except ValueError:
-        return _Proof(1, f"所引位置不在文献 {cited.number} 之内")
-    spans = [(start, end) for start, end in spans if start < end]
-    quote = "".join(document[start:end] for start, end in spans)
-    if not _agree(text, quote):
-        return _Proof(1, f"与文献 {cited.number} 的原文不符")
-    lost = _numbers(text) - _numbers(quote)
-    if lost and _squeezed(text) != _squeezed(quote):
-        return _Proof(2, f"数字 {'、'.join(sorted(lost))} 不见于文献 {cited.number} 的引文")
-    return _Proof(3, citations=tuple(_citation(passage, document, span) for span in spans))
+def _sentence(said: DraftSentence, proof: _Proof, lost: str) -> Sentence:
+    stopped = False
+    checks = []
+    for name in CHECKS:
+        outcome, detail = proof.outcomes.get(name, ("not_applicable", ""))
+        if name == "passage_exists" and lost:
+            detail = "；".join(filter(None, (detail, lost)))
+        checks.append(
+            Check(name=name, verdict="not_applicable" if stopped else outcome, detail="" if stopped else detail)
+        )
+        stopped = stopped or (outcome == "failed" and name in CHECKS[:2])
+    citations = proof.citations if proof.is_proved else ()
+    verdict: Literal["supported", "unsupported"] = "supported" if citations else "unsupported"
+    return Sentence(text=said.text, citations=citations, verdict=verdict, checks=tuple(checks))
 
 
-def _verdict(reached: int, step: int) -> Outcome:
-    return "passed" if reached > step else "failed" if reached == step else "not_applicable"
+class _Prover:
+    """Proves sentences against one set of passages."""
+
+    def __init__(self, passages: dict[int, Evidence], documents: Callable[[str], str]) -> None:
+        self._passages, self._documents = passages, documents
+
+    def sentence(self, said: DraftSentence) -> tuple[_Proof, str]:
+        """The best proof of a sentence, and what is to be said of citations that were dropped."""
+        cited = list(dict.fromkeys(said.citations))
+        if not cited:
+            return self._forgotten(said.text), ""
+        proofs = [self._cited(said.text, one) for one in cited]
+        proved = [proof for proof in proofs if proof.is_proved]
+        if not proved and len(cited) > 1:
+            whole = self._prove(said.text, [one.number for one in cited if one.number in self._passages])
+            proved = [whole] if whole.is_proved else []
+        lost = [detail for proof in proofs if not proof.is_proved for detail in [_told(proof)]]
+        if not proved:
+            best = max(proofs, key=lambda proof: proof.reached)
+            others = [_told(proof) for proof in proofs if proof is not best]
+            return best, "；".join(others)
+        merged = _Proof(outcomes=proved[0].outcomes, premise=proved[0].premise)
+        merged.citations = tuple(dict.fromkeys(citation for proof in proved for citation in proof.citations))
+        dropped = {one.number for one in cited} - {citation.number for citation in merged.citations}
+        return merged, "；".join(lost) if dropped else ""
+
+    def _forgotten(self, text: str) -> _Proof:
+        """A sentence without citations, against all passages: the first that passes every check is cited."""
+        sought = _squeezed(text)
+        scored = []
+        for number, passage in self._passages.items():
+            window = self._window(text, [number]) if len(sought) <= MAX_CHARACTERS else None
+            scored.append(
+                (2.0 if sought and sought in _squeezed(passage.text) else window.covered if window else 0.0, -number)
+            )
+        tried = [
+            self._prove(text, [-number]) for score, number in sorted(scored, reverse=True)[:3] if score > MIN_COVERED
+        ]
+        for proof in tried:
+            if proof.is_proved:
+                proof.outcomes["passage_exists"] = ("passed", f"草稿没有标注出处，出处是文献 {proof.numbers[0]}")
+                return proof
+        proof = max(tried, key=lambda one: one.reached) if tried else _Proof()
+        detail = "没有引用任何文献，检索到的文献也不支持这句话"
+        return _Proof(
+            outcomes={**proof.outcomes, "passage_exists": ("failed", "；".join(filter(None, (detail, _told(proof)))))}
+        )
+
+    def _cited(self, text: str, cited: DraftCitation) -> _Proof:
+        if cited.begin is None or cited.end is None:
+            return self._prove(text, [cited.number])
+        return self._prove(text, [cited.number], (cited.begin, cited.end))
+
+    def _window(self, text: str, numbers: Sequence[int]) -> Window | None:
+        passages = [self._passages[number] for number in numbers]
+        candidates = [unit for passage in passages for unit in units(passage)]
+        return align(read(text), candidates, context_of(passages))
+
+    def _prove(self, text: str, numbers: Sequence[int], place: tuple[int, int] | None = None) -> _Proof:
+        """Takes a sentence through the checks, against passages or the given place of one."""
+        proof = _Proof(numbers=tuple(numbers))
+        found = [self._passages[number] for number in numbers if number in self._passages]
+        if not found:
+            proof.outcomes["passage_exists"] = ("failed", f"没有编号为 {'、'.join(map(str, numbers))} 的文献")
+            return proof
+        try:
+            texts = {passage.number: self._documents(passage.document_id) for passage in found}
+        except LookupError:
+            proof.outcomes["passage_exists"] = ("failed", f"文献 {found[0].number} 的原文已不在文献库中")
+            return proof
+        proof.outcomes["passage_exists"] = ("passed", "")
+        fault = self._quoted(proof, text, found, place, texts)
+        proof.outcomes["quote_found"] = ("failed", fault) if fault else ("passed", "")
+        return proof
+
+    def _quoted(
+        self, proof: _Proof, text: str, found: list[Evidence], place: tuple[int, int] | None, texts: dict[int, str]
+    ) -> str:
+        """Finds the quote and compares it; returns why there is none, or ""."""
+        shown = "、".join(str(passage.number) for passage in found)
+        if not _LETTER.search(text):
+            return "句子没有内容"
+        if place is not None and not 0 <= place[0] < place[1] <= len(found[0].text):
+            return f"所引位置不在文献 {shown} 之内"
+        whole = next((spot for passage in found if (spot := _literal(text, passage, place))), None)
+        if whole is not None:
+            passage, begin, end = whole
+            window: Window | None = Window((Unit(passage, begin, end, read(text)),), 1.0)
+        elif len(text) > MAX_CHARACTERS:
+            return f"在文献 {shown} 中找不到这句话：它过长，不像一句话"
+        else:
+            candidates = [unit for passage in found for unit in units(passage)]
+            if place is not None:
+                candidates = [unit for unit in candidates if unit.begin < place[1] and place[0] < unit.end]
+            window = align(read(text), candidates, context_of(found))
+        if window is None or window.covered < MIN_COVERED:
+            return f"在文献 {shown} 中找不到这句话" if place is None else f"与文献 {shown} 的原文不符"
+        citations = [one for unit in window.units if (one := _cite(unit, texts[unit.passage.number])) is not None]
+        if len(citations) != len(window.units):
+            return f"文献 {shown} 的原文与检索到的不同"
+        proof.citations = tuple(dict.fromkeys(citation for parts in citations for citation in parts))
+        proof.premise = "\n".join(
+            (*(reading.raw for reading in context_of(found)), *(one.quote for one in proof.citations))
+        )
+        sentence, context = read(text), () if whole else context_of([unit.passage for unit in window.units])
+        used = [] if whole else used_clauses(sentence, window)
+        proof.outcomes.update(compare(sentence, window, context, used, is_literal=whole is not None))
+        return ""
 
 
-def _trimmed(document: str, span: Span) -> Span:
-    """The span without blank edges, within the document: empty if nothing is left."""
-    start, end = span[0], min(span[1], len(document))
-    while start < end and document[start].isspace():
-        start += 1
-    while start < end and document[end - 1].isspace():
-        end -= 1
-    return start, end
+def _told(proof: _Proof) -> str:
+    failed = [detail for outcome, detail in proof.outcomes.values() if outcome == "failed" and detail]
+    where = f"文献 {'、'.join(map(str, proof.numbers))}：" if proof.numbers else ""
+    return where + "；".join(failed) if failed else ""
 
 
 def _squeezed(text: str) -> str:
     return _BLANK.sub("", fold(text))
 
 
-def _numbers(text: str) -> set[str]:
-    """The numbers of a text as they are compared: 1,000 is 1000 and 0.50 is 0.5."""
-    found = (number.replace(",", "") for number in _NUMBER.findall(fold(text)))
-    return {number.rstrip("0").rstrip(".") if "." in number else number for number in found}
-
-
-def _agree(text: str, quote: str) -> bool:
-    """The same but for blanks, width and case; or nearly the same, with as many negations."""
-    one, other = _squeezed(text), _squeezed(quote)
-    if one == other:
-        return True
-    if not other or not MIN_SHARE <= len(one) / len(other) <= 1 / MIN_SHARE:
-        return False
-    if sorted(_NEGATION.findall(one)) != sorted(_NEGATION.findall(other)):
-        return False
-    aligned = sum(length for _, length in _aligned(one, other))
-    return aligned >= MIN_ALIGNED and aligned >= MIN_SHARE * max(len(one), len(other))
-
-
-def _aligned(sentence: str, passage: str) -> list[Span]:
-    """(start in the passage, length) of the stretches that agree, in order, around the longest one."""
-    from difflib import SequenceMatcher  # only for sentences that are not literally there
-
-    longest = SequenceMatcher(None, passage, sentence, autojunk=False).find_longest_match()
-    slack = len(sentence) // 4
-    low = max(0, longest.a - longest.b - slack)
-    window = passage[low : longest.a - longest.b + len(sentence) + slack]
-    blocks = SequenceMatcher(None, window, sentence, autojunk=False).get_matching_blocks()
-    return [(low + block.a, block.size) for block in blocks if block.size > 1]
-
-
-def _find(text: str, passage: str) -> Span | None:
-    """Where a sentence stands in a passage: literally but for blanks, width and case, or else nearly."""
-    folded = fold(passage)
-    kept = [place for place, char in enumerate(folded) if not char.isspace()]
-    squeezed, sought = "".join(folded[place] for place in kept), _squeezed(text)
+def _literal(text: str, passage: Evidence, place: tuple[int, int] | None) -> tuple[Evidence, int, int] | None:
+    """Where a sentence stands word for word, but for blanks, width and case: at its place, or as whole sentences."""
+    sought = _squeezed(text)
+    if place is not None:
+        return (passage, *place) if _squeezed(passage.text[slice(*place)]) == sought else None
+    folded = fold(passage.text)
+    kept = [at for at, char in enumerate(folded) if not char.isspace()]
+    squeezed = "".join(folded[at] for at in kept)
+    sought = sought.rstrip(_EDGE) or sought
     begin = squeezed.find(sought)
-    if begin >= 0:
-        return kept[begin], kept[begin + len(sought) - 1] + 1
-    blocks = _aligned(sought, squeezed)
-    if not blocks:
+    while begin >= 0:
+        end = begin + len(sought)
+        opens = (
+            begin == 0 or squeezed[begin - 1] in "。！？!?；;…”" or "\n" in folded[kept[begin - 1] + 1 : kept[begin]]
+        )
+        closes = (
+            end == len(squeezed) or squeezed[end] in "。！？!?；;…." or "\n" in folded[kept[end - 1] + 1 : kept[end]]
+        )
+        if opens and closes:
+            while end < len(squeezed) and squeezed[end] in "。！？!?；;…”":
+                end += 1
+            return passage, kept[begin], kept[end - 1] + 1
+        begin = squeezed.find(sought, begin + 1)
+    return None
+
+
+def _cite(unit: Unit, document: str) -> list[Citation] | None:
+    """One citation for each part of a unit in its document, without blank edges; None if the document says otherwise."""
+    passage = unit.passage
+    spans = []
+    for start, end in passage.source_spans(unit.begin, unit.end):
+        end = min(end, len(document))
+        while start < end and document[start].isspace():
+            start += 1
+        while start < end and document[end - 1].isspace():
+            end -= 1
+        if start < end:
+            spans.append((start, end))
+    quoted = "".join(document[start:end] for start, end in spans)
+    if not spans or _squeezed(quoted) != _squeezed(passage.text[unit.begin : unit.end]):
         return None
-    return kept[blocks[0][0]], kept[sum(blocks[-1]) - 1] + 1
+    return [_citation(passage, document, span) for span in spans]
 
 
-def _citation(passage: Evidence, document: str, span: Span) -> Citation:
+def _citation(passage: Evidence, document: str, span: tuple[int, int]) -> Citation:
     start, end = span
     return Citation(
         number=passage.number,

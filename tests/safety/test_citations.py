@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from chimed_rag.generation.echo import EchoGenerator
 from chimed_rag.generation.extractive import ExtractiveGenerator
 from chimed_rag.records import Draft, DraftCitation, DraftSentence, Evidence
-from chimed_rag.safety.citations import verify
+from chimed_rag.safety.citations import CHECKS, verify
 from chimed_rag.text import fold
 
 DOCUMENT = "第一章\n成人每次服用甲药300毫克，每日三次。\n页眉 12\n孕妇不宜服用，哺乳期慎用本品。儿童用量请遵医嘱。"
@@ -32,12 +32,12 @@ def check(text, *cited, evidence=None, document=DOCUMENT):
     for citation in sentence.citations:
         assert document[citation.start : citation.end] == citation.quote
     assert sentence.verdict == ("supported" if sentence.citations else "unsupported")
-    assert [one.name for one in sentence.checks] == ["passage_exists", "quote_found", "numbers_agree"]
+    assert tuple(one.name for one in sentence.checks) == CHECKS
     return sentence
 
 
 def verdicts(sentence):
-    return [one.verdict for one in sentence.checks]
+    return [one.verdict for one in sentence.checks[:3]]  # of the steps before the comparison of words
 
 
 def test_a_literal_sentence_is_supported_and_its_citation_carries_the_source():
@@ -121,7 +121,11 @@ def test_a_sentence_that_says_nothing(text):
 
 
 def test_a_sentence_without_citation():
-    assert verdicts(check("儿童用量请遵医嘱。")) == ["failed", "not_applicable", "not_applicable"]
+    """The citation that the draft forgot is found; where there is none, that is said."""
+    sentence = check("儿童用量请遵医嘱。")
+    assert sentence.verdict == "supported" and [one.number for one in sentence.citations] == [1]
+    assert "没有标注出处" in sentence.checks[0].detail
+    assert verdicts(check("儿童用量可以加倍。")) == ["failed", "not_applicable", "not_applicable"]
 
 
 @pytest.mark.parametrize(
@@ -150,11 +154,15 @@ def test_nearly_the_same_words_are_supported_by_what_stands_there():
     assert sentence.citations[0].quote.endswith("服用甲药300毫克，每日三次。")
 
 
-@pytest.mark.parametrize(
-    "text", ["孕妇适宜服用，哺乳期慎用本品。", "甲药能治好所有的感冒和发热。", "孕妇宜服用，哺乳期慎用本品。"]
-)
-def test_a_lost_negation_or_invention_is_not(text):
-    assert verdicts(check(text, 1)) == ["passed", "failed", "not_applicable"]
+@pytest.mark.parametrize("text", ["孕妇适宜服用，哺乳期慎用本品。", "孕妇宜服用，哺乳期慎用本品。"])
+def test_a_lost_negation_is_found_as_such(text):
+    """The quote is found, as the sentence words it otherwise; what is wrong is its strength."""
+    failed = {one.name: one.detail for one in check(text, 1).checks if one.verdict == "failed"}
+    assert "不宜" in failed["strength_agrees"]
+
+
+def test_an_invention_is_not_found():
+    assert verdicts(check("甲药能治好所有的感冒和发热。", 1)) == ["passed", "failed", "not_applicable"]
 
 
 def test_one_sentence_for_each_of_the_draft_in_order():

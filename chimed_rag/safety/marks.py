@@ -1,0 +1,145 @@
+"""Marks: the words of a text that a class of `contrasts.tsv` or `populations.tsv` knows, and how two texts' are paired.
+
+What is covered: finding them in a `Reading`, and pairing a mark with that of the same class whose surroundings are most
+alike. What is not covered: what follows from it (`polarity`, `population`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from importlib import resources
+from typing import NamedTuple
+
+from chimed_rag.safety.reading import Context, Find, Reading, likeness, weight
+from chimed_rag.text import fold
+
+SWAPPED = 0.45
+"""By so much must the surroundings of another mark fit better before two marks count as exchanged; see `fits_better`."""
+
+
+class Mark(NamedTuple):
+    """A word of a class in `reading.norm[start:end]`."""
+
+    kind: str
+    values: frozenset[str]
+    start: int
+    end: int
+    reading: Reading
+    context: Context
+
+    @property
+    def text(self) -> str:
+        """What the text says, in its own words."""
+        return self.reading.raw_text(self.start, self.end)
+
+
+@cache
+def _table(name: str) -> tuple[Find, list[tuple[str, frozenset[str]]], frozenset[tuple[str, str]]]:
+    """(automaton, class and values of each of its words, classes that must not be added) of a table beside this file."""
+    from ahocorasick_rs import AhoCorasick, MatchKind
+
+    words: dict[str, tuple[str, frozenset[str]]] = {}
+    strict: set[tuple[str, str]] = set()
+    source = resources.files("chimed_rag.safety").joinpath(name).read_text("utf-8")
+    for line in source.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        kind, value, listed = line.split("\t") if line.count("\t") == 2 else ("population", *line.split("\t"))
+        if kind.endswith("!"):
+            kind = kind[:-1]
+            strict.add((kind, value))
+        spelled = [fold(word) for word in listed.split()]
+        for word in dict.fromkeys((*(Reading(word).norm for word in spelled), *spelled)):  # a name keeps its own words
+            if kind.startswith("more"):  # 高钾 and 低钾 exclude each other, 高脂 and 低蛋白 do not
+                kind = "more " + word[1:]
+            known = words.get(word, ("", frozenset()))
+            words[word] = (kind, frozenset((value,)) | (known[1] if known[0] == kind else frozenset()))
+    automaton = AhoCorasick(list(words), matchkind=MatchKind.Standard)
+    return partial(automaton.find_matches_as_indexes, overlapping=True), list(words.values()), frozenset(strict)
+
+
+def strict_values(name: str) -> frozenset[tuple[str, str]]:
+    """The (class, value) of a table that a sentence must not bring in by itself."""
+    return _table(name)[2]
+
+
+def find_marks(reading: Reading, name: str, *, named: bool = False) -> list[Mark]:
+    """The marks of a table in a text, in order; groups of people inside the name of a disease only if `named`."""
+    key = f"{name} {named}"
+    cached: list[Mark] | None = reading.__dict__.get(key)
+    if cached is not None:
+        return cached
+    find, meanings, _ = _table(name)
+    inside = [(token.start, token.end) for token in reading.tokens if token.kind in ("drug", "disease", "herb")]
+    people = not named and name == "populations.tsv"  # 妊娠期糖尿病 is a disease, not a pregnant woman
+    spans = [
+        (*meanings[index], start, end)
+        for index, start, end in _longest(find(reading.norm), meanings)
+        if not people or not any(low <= start and end <= high and end - start < high - low for low, high in inside)
+    ]
+    places: dict[str, set[int]] = {}
+    for kind, _, start, end in spans:
+        places.setdefault(kind, set()).update(range(start, end))
+    stops = {kind: frozenset(found) for kind, found in places.items()}
+    marks = [
+        Mark(kind, values, start, end, reading, reading.context(start, end, stops[kind], within=True))
+        for kind, values, start, end in spans
+    ]
+    reading.__dict__[key] = marks
+    return marks
+
+
+def _longest(
+    found: list[tuple[int, int, int]], meanings: Sequence[tuple[str, frozenset[str]]]
+) -> list[tuple[int, int, int]]:
+    """Of matches that overlap, the longest of each class: 不可逆 and not 可逆, but 右侧 as well as 上腹 in 右上腹."""
+    kept: list[tuple[int, int, int]] = []
+    taken: dict[str, int] = {}
+    for index, start, end in sorted(found, key=lambda one: (one[1], -one[2])):
+        kind = meanings[index][0]
+        if start >= taken.get(kind, 0):
+            kept.append((index, start, end))
+            taken[kind] = end
+    return kept
+
+
+def best(mark: Mark, others: Iterable[Mark]) -> tuple[float, Mark | None]:
+    """The mark whose surroundings are most alike, and how much; (0, None) if there is none."""
+    scored = [(likeness(mark.context, other.context), -place, other) for place, other in enumerate(others)]
+    if not scored:
+        return 0.0, None
+    score, _, found = max(scored, key=lambda one: one[:2])
+    return score, found
+
+
+def fits_better(place: Context, same: Context, other: Context) -> float:
+    """How much better a surrounding fits that of `other` than that of `same`, about -1 to 1.
+
+    Only what the two do not have in common counts: of the nearest characters on the left that one has alone, the share
+    that stands left of the place too; the right side counts half. Where nothing stands left of `same` its subject is
+    that of the clause before, which speaks for neither.
+    """
+    left = _share(other.near - same.left, place.left) - _share(same.near - other.left, place.left) if same.near else 0.0
+    right = _share(other.right - same.right, place.right) - _share(same.right - other.right, place.right)
+    return left + 0.5 * right
+
+
+def _share(some: frozenset[str], here: frozenset[str]) -> float:
+    return weight(some & here) / weight(some) if some else 0.0
+
+
+def rival(
+    mark: Mark, candidates: Sequence[Mark], agrees: Callable[[Mark, Mark], bool], *, least: float = 0.0
+) -> tuple[bool, Mark | None]:
+    """(whether some candidate agrees, the candidate that contradicts): one whose surroundings fit better than those of
+    all that agree, or are as alike as `least` where none agrees."""
+    same = [one for one in candidates if agrees(mark, one)]
+    others = [one for one in candidates if not agrees(mark, one)]
+    if not same:
+        score, found = best(mark, others)
+        return False, found if found is not None and score >= least else None
+    for other in others:
+        if all(fits_better(mark.context, one.context, other.context) > SWAPPED for one in same):
+            return True, other
+    return True, None
