@@ -54,6 +54,30 @@ class Question(Record):
     documents: tuple[str, ...] = ()
 
 
+def read_questions(path: str | Path) -> list[Question]:
+    """Calibration questions from a JSONL file, one `Question` a line.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no question; file and line are named.
+    """
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                found.append(Question.model_validate_json(line))
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(map(str, first["loc"])) or "the line"
+                raise InputError(
+                    f'{path}, line {number}: {place}: {first["msg"]}; a line reads {{"question": "…", "documents": ["id"]}}'
+                ) from None
+    return found
+
+
 class Trial(NamedTuple):
     """A calibration question after it was asked: its features, whether it was answered, whether that was wrong."""
 

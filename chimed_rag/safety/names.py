@@ -24,6 +24,9 @@ def plain(text: str) -> str:
     return _HIDDEN.sub("", fold(text))
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 class Found(NamedTuple):
     """A name in a text: the main name of what is meant, and where it stands there (characters, half-open)."""
 
@@ -50,6 +53,7 @@ class Names:
         """The names of a folded text, in order, not overlapping."""
         if self._search is None:
             return []
+        folded = _SURROGATE.sub("\ufffd", folded)  # the search takes UTF-8, which has no half of a pair
         return [
             Found(self._names[which], start, end)
             for which, start, end in self._search.find_matches_as_indexes(folded)

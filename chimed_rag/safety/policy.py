@@ -20,9 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
-
-from chimed_rag.errors import ConfigError, InputError
+from chimed_rag.config import Disclaimers
+from chimed_rag.errors import InputError
 from chimed_rag.records import Notice, Sentence
 from chimed_rag.safety.incompatibility import incompatibilities
 from chimed_rag.safety.interactions import Interactions
@@ -30,29 +29,9 @@ from chimed_rag.safety.prescription import Locked, asks_for_prescription, lock
 
 Audience = Literal["patient", "doctor"]
 
-DISCLAIMERS: Mapping[str, str] = MappingProxyType(
-    {
-        "patient": (
-            "本回答摘自所选文献，仅供参考，不能代替医生的诊断和处方，也不能作为自行用药或停药的依据。"
-            "身体不适或病情变化时，请及时就医。"
-        ),
-        "doctor": (
-            "本回答摘自所选文献，仅供专业人员参考，不能代替临床诊断、处方和本机构的诊疗规范。"
-            "采用前请核对原文，并结合患者的具体情况判断。"
-        ),
-    }
-)
-"""The disclaimer, by audience."""
-
-STARTER = "本回答来自内置演示文献。演示文献为演示本软件而写，未经临床医生审核，内容不全，不可用于实际诊疗。"
-"""The notice that goes with evidence from the starter literature."""
-
-LEAST_WORDS = 10
-"""A disclaimer has so many letters or characters at least."""
 _ITEM = re.compile(
     r"[\d.、)）]{0,4}\s?[\u4e00-\u9fff（）()]{2,14}\s?\d{1,4}(?:\.\d{1,3})?\s?(?:g|克|mg|毫克)(?:[（(].{0,8}[）)])?[，,。；;、]?"
 )
-_LETTERS = re.compile(r"[^\W\d_]")
 
 
 class _Audience(NamedTuple):
@@ -88,30 +67,6 @@ AUDIENCES: Mapping[str, _Audience] = MappingProxyType(
 _DROPPED = "有内容涉及个人的处方或用药剂量，在文献原文中没有逐字的依据，已经略去。"
 _FAMILIES = {"eighteen": ("incompatibility", "eighteen"), "nineteen": ("incompatibility", "nineteen")}
 _FAMILIES |= {"pregnancy": ("pregnancy", "pregnancy"), "ceiling": ("dose_ceiling", "dose_ceiling")}
-
-
-class Disclaimers(BaseModel):
-    """The fixed texts that go with answers; they may be reworded, never emptied.
-
-    Raises:
-        ConfigError: a text has fewer than `LEAST_WORDS` letters or characters.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    patient: str = DISCLAIMERS["patient"]
-    doctor: str = DISCLAIMERS["doctor"]
-    starter: str = STARTER
-
-    @field_validator("patient", "doctor", "starter")
-    @classmethod
-    def _says_something(cls, text: str, info: ValidationInfo) -> str:
-        if len(_LETTERS.findall(text)) < LEAST_WORDS:
-            raise ConfigError(
-                f"disclaimers.{info.field_name}: {text[:20]!r} says too little (at least {LEAST_WORDS} characters); "
-                "a disclaimer may be reworded, not emptied; leave the key out for the built-in text"
-            )
-        return text.strip()
 
 
 class Reviewed(NamedTuple):

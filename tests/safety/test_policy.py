@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from chimed_rag.config import Config, Disclaimers
 from chimed_rag.errors import ConfigError, InputError
 from chimed_rag.records import Citation, Notice, Sentence
 from chimed_rag.safety.interactions import Interaction, Interactions
-from chimed_rag.safety.policy import DISCLAIMERS, STARTER, Disclaimers, notices, review
+from chimed_rag.safety.policy import notices, review
 from chimed_rag.safety.triage import triage
 
+DISCLAIMERS = Disclaimers()
 TABLE = Interactions([Interaction("华法林", "阿司匹林", "严重", "出血风险增加，合用前咨询医生", "本院药学部")])
 
 
@@ -28,7 +32,7 @@ def kinds(found: tuple[Notice, ...]) -> list[str]:
 
 def test_an_answer_from_the_users_literature_carries_the_disclaimer_alone() -> None:
     (only,) = review("高血压怎么办", [quoted("高血压应限盐。")]).notices
-    assert (only.kind, only.rule, only.text) == ("disclaimer", "disclaimer_patient", DISCLAIMERS["patient"])
+    assert (only.kind, only.rule, only.text) == ("disclaimer", "disclaimer_patient", DISCLAIMERS.patient)
     assert "不能代替医生的诊断和处方" in only.text
 
 
@@ -41,8 +45,8 @@ def test_emergency_comes_first_then_starter_then_disclaimer() -> None:
     ):
         assert kinds(found) == ["emergency", "emergency", "starter", "disclaimer"]
         assert found[:2] == tuple(raised)
-        assert found[2].text == STARTER
-    assert "未经临床医生审核" in STARTER
+        assert found[2].text == DISCLAIMERS.starter
+    assert "未经临床医生审核" in DISCLAIMERS.starter
 
 
 def test_all_notices_stand_in_their_order() -> None:
@@ -70,7 +74,7 @@ def test_a_doctor_reads_other_words() -> None:
     assert kinds(doctor) == ["incompatibility", "disclaimer"]
     assert patient[1].text == "附子与半夏属十八反，不宜同用。请先问医生或药师，不要自行用药。"
     assert doctor[0].text == "附子与半夏属十八反，不宜同用。请核对原文，结合患者情况判断。"
-    assert (doctor[-1].rule, doctor[-1].text) == ("disclaimer_doctor", DISCLAIMERS["doctor"])
+    assert (doctor[-1].rule, doctor[-1].text) == ("disclaimer_doctor", DISCLAIMERS.doctor)
 
 
 def test_a_general_dose_without_proof_is_flagged_for_doctors_and_dropped_for_patients() -> None:
@@ -128,7 +132,7 @@ def test_notices_are_new_tuples_of_frozen_records() -> None:
     assert found[0].rule == "x"
 
 
-@pytest.mark.parametrize("text", [*DISCLAIMERS.values(), STARTER])
+@pytest.mark.parametrize("text", list(DISCLAIMERS.model_dump().values()))
 def test_texts_are_one_or_two_chinese_sentences(text: str) -> None:
     assert text.endswith("。")
     assert 1 <= text.count("。") <= 2
@@ -141,16 +145,20 @@ def test_disclaimers_may_be_reworded() -> None:
         "演示文献，未经审核，不可用于诊疗。",
         "本院仅提供文献检索，诊疗请到门诊。",
     ]
-    assert review("高血压", [], audience="doctor", disclaimers=own).notices[0].text == DISCLAIMERS["doctor"]
+    assert review("高血压", [], audience="doctor", disclaimers=own).notices[0].text == DISCLAIMERS.doctor
 
 
 @pytest.mark.parametrize(
     "text", ["", "  \n", "。。。。。。。。。。。。", "\u200b" * 20, "无", "1234567890123", "仅供参考"]
 )
 @pytest.mark.parametrize("field", ["patient", "doctor", "starter"])
-def test_disclaimers_may_not_be_emptied(field: str, text: str) -> None:
-    with pytest.raises(ConfigError, match=rf"disclaimers\.{field}.*not emptied"):
+def test_disclaimers_may_not_be_emptied(field: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="not emptied"):
         Disclaimers.model_validate({field: text})
+    file = tmp_path / "c.yaml"
+    file.write_text(json.dumps({"disclaimers": {field: text}}), "utf-8")
+    with pytest.raises(ConfigError, match=rf"c\.yaml: disclaimers\.{field}: .*not emptied"):
+        Config.from_yaml(file)
 
 
 def test_a_disclaimer_for_an_unknown_audience_is_an_error() -> None:
