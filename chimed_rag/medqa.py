@@ -379,11 +379,8 @@ class MedQA(Literature):
         draft, checked = proved(self.generator)
         supported = sum(sentence.verdict == "supported" for sentence in checked)
         least = self.config.least_supported
-        if (
-            least
-            and (not supported or supported < least * len(draft.sentences))
-            and self.generator.name != "extractive"
-        ):
+        too_few = least and (not supported or supported < least * len(draft.sentences))
+        if too_few and self.generator.name != "extractive":
             _, instead = proved(registry.generators.get("extractive")())
             if any(sentence.verdict == "supported" for sentence in instead):
                 one.notices.append(Notice(kind="extractive", text=STANDS_IN, rule="least_supported"))

@@ -33,7 +33,8 @@ def test_an_answer_quotes_the_place_that_supports_it(qa):
     assert answer.text == "".join(s.text for s in answer.sentences)
     assert [n.kind for n in answer.notices] == ["pregnancy", "disclaimer"]
     assert [step.step for step in answer.trace] == [
-        "triage", "rewriting", "retrieval", "abstention", "generation", "citations",
+        "redaction", "triage", "rewriting", "retrieval", "injection", "abstention", "generation", "citations",
+        "conflicts", "policy",
     ]  # fmt: skip
     assert_cited(qa, answer)
 
@@ -50,7 +51,7 @@ def test_no_evidence_is_an_outcome_not_an_error(qa):
     assert answer.abstention is not None
     assert answer.sentences == ()
     assert answer.text == answer.abstention.text
-    assert [n.kind for n in answer.notices] == ["pregnancy", "disclaimer"]
+    assert [n.kind for n in answer.notices] == ["disclaimer"]
 
 
 def test_an_emergency_is_told_first(qa):

@@ -72,9 +72,8 @@ def read_questions(path: str | Path) -> list[Question]:
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(map(str, first["loc"])) or "the line"
-                raise InputError(
-                    f'{path}, line {number}: {place}: {first["msg"]}; a line reads {{"question": "…", "documents": ["id"]}}'
-                ) from None
+                form = '{"question": "…", "documents": ["id"]}'
+                raise InputError(f"{path}, line {number}: {place}: {first['msg']}; a line reads {form}") from None
     return found
 
 
