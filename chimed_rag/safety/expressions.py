@@ -21,7 +21,7 @@ _LOOK = ("(?=", "(?!", "(?<=", "(?<!")
 
 def spell_out(expression: str, words: Mapping[str, str]) -> str:
     """The expression as `re` takes it. Raises KeyError where a word is not defined."""
-    long = expression.replace("~", "[^没无不未]{0,6}").replace("…", ".{0,8}")
+    long = expression.replace("~", "[^没无不未]{0,6}").replace("≈", "[^没无不未]{0,12}").replace("…", ".{0,8}")
     return _MENTION.sub(lambda found: f"(?:{words[found[1]]})", long)
 
 
@@ -63,7 +63,7 @@ def _sequence(tokens: list[str], at: int, words: Mapping[str, Needles]) -> tuple
             part = words[token[1:-1]]
         elif token[0] == "[" and not set("^-\\") & set(token):
             part = frozenset(token[1:-1])
-        elif len(token) == 1 and token not in "^$.~…":
+        elif len(token) == 1 and token not in "^$.~≈…":
             part = frozenset((token,))
         at += 1
         if at < len(tokens) and (tokens[at] in "?*+" or tokens[at][0] == "{"):
