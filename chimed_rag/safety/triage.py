@@ -32,6 +32,8 @@ MAX_CHARACTERS = 4000
 
 _REACH = 48
 """How many characters before a word may deny it; the expressions of `shared` reach no further."""
+_NEAR = 8
+"""Within how many clauses in a row the groups of a pattern must lie; what is further apart seldom is one story."""
 _SPACE = re.compile(r"[ \t\r\f\v\u00a0\u200b-\u200d\ufeff]+")
 _CLAUSE = re.compile(r"[^,，。.！!？?；;：:~～…\n]+(?:(?<=\d)\.(?=\d)[^,，。.！!？?；;：:~～…\n]+)*")
 _SHARED = frozenset(
@@ -170,14 +172,18 @@ class _Reading:
         return nobody and (whole.tells("knowledge") or whole.tells("definition"))
 
     def holds(self, pattern: _Pattern, excuses: frozenset[Excuse]) -> bool:
-        """Whether every group is alive: anywhere in the question, or all in one clause."""
-        common: frozenset[int] | None = None
+        """Whether every group is alive: all in one clause, or in clauses that are near each other."""
+        alive = []
         for group in pattern.groups:
-            alive = self._alive(group, excuses)
-            common = alive if common is None or not pattern.one_clause else common & alive
-            if not common:
+            alive.append(self._alive(group, excuses))
+            if not alive[-1]:
                 return False
-        return not (pattern.unless and pattern.unless.compiled.search(self.text))
+        reach = 1 if pattern.one_clause else _NEAR
+        together = any(
+            all(any(first <= clause < first + reach for clause in found) for found in alive)
+            for first in frozenset().union(*alive)
+        )
+        return together and not (pattern.unless and pattern.unless.compiled.search(self.text))
 
     def _alive(self, group: _Group, excuses: frozenset[Excuse]) -> frozenset[int]:
         """The numbers of the clauses in which a group is alive."""
