@@ -15,7 +15,7 @@ Needles = frozenset[str] | None
 """Characters or pairs of characters one of which every match contains; None where nothing is known."""
 
 _MENTION = re.compile(r"<([a-z_]+)>")
-_TOKEN = re.compile(r"\(\?(?:[:=!]|<[=!])|<[a-z_]+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|\{\d*(?:,\d*)?\}|.", re.DOTALL)
+_SYMBOL = re.compile(r"\(\?(?:[:=!]|<[=!])|<[a-z_]+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|\{\d*(?:,\d*)?\}|.", re.DOTALL)
 _LOOK = ("(?=", "(?!", "(?<=", "(?<!")
 
 
@@ -27,9 +27,9 @@ def spell_out(expression: str, words: Mapping[str, str]) -> str:
 
 def needles(expression: str, words: Mapping[str, Needles]) -> Needles:
     """What every match of an expression contains, from its short form and the needles of the words it mentions."""
-    tokens = _TOKEN.findall(expression)
-    found, end = _alternatives(tokens, 0, words)
-    return found if end == len(tokens) else None
+    symbols = _SYMBOL.findall(expression)
+    found, end = _alternatives(symbols, 0, words)
+    return found if end == len(symbols) else None
 
 
 def pieces(text: str) -> set[str]:
@@ -37,37 +37,37 @@ def pieces(text: str) -> set[str]:
     return set(text).union(map("".join, pairwise(text)))
 
 
-def _alternatives(tokens: list[str], at: int, words: Mapping[str, Needles]) -> tuple[Needles, int]:
+def _alternatives(symbols: list[str], at: int, words: Mapping[str, Needles]) -> tuple[Needles, int]:
     """The union over the alternatives from a position on, and where the group ends."""
     union: Needles = frozenset()
     while True:
-        found, at = _sequence(tokens, at, words)
+        found, at = _sequence(symbols, at, words)
         union = None if union is None or found is None else union | found
-        if at == len(tokens) or tokens[at] == ")":
+        if at == len(symbols) or symbols[at] == ")":
             return union, at
         at += 1
 
 
-def _sequence(tokens: list[str], at: int, words: Mapping[str, Needles]) -> tuple[Needles, int]:
+def _sequence(symbols: list[str], at: int, words: Mapping[str, Needles]) -> tuple[Needles, int]:
     """The most telling part of one alternative."""
     parts: list[Needles] = []
-    while at < len(tokens) and tokens[at] not in "|)":
+    while at < len(symbols) and symbols[at] not in "|)":
         part: Needles = None
-        token = tokens[at]
-        if token in ("(?:", "(") or token in _LOOK:
-            part, at = _alternatives(tokens, at + 1, words)
-            if token in _LOOK:
+        symbol = symbols[at]
+        if symbol in ("(?:", "(") or symbol in _LOOK:
+            part, at = _alternatives(symbols, at + 1, words)
+            if symbol in _LOOK:
                 at += 1
                 continue
-        elif len(token) > 2 and token[0] == "<":
-            part = words[token[1:-1]]
-        elif token[0] == "[" and not set("^-\\") & set(token):
-            part = frozenset(token[1:-1])
-        elif len(token) == 1 and token not in "^$.~≈…":
-            part = frozenset((token,))
+        elif len(symbol) > 2 and symbol[0] == "<":
+            part = words[symbol[1:-1]]
+        elif symbol[0] == "[" and not set("^-\\") & set(symbol):
+            part = frozenset(symbol[1:-1])
+        elif len(symbol) == 1 and symbol not in "^$.~≈…":
+            part = frozenset((symbol,))
         at += 1
-        if at < len(tokens) and (tokens[at] in "?*+" or tokens[at][0] == "{"):
-            if tokens[at] != "+" and not re.match(r"\{[1-9]", tokens[at]):
+        if at < len(symbols) and (symbols[at] in "?*+" or symbols[at][0] == "{"):
+            if symbols[at] != "+" and not re.match(r"\{[1-9]", symbols[at]):
                 part = None
             parts += [None, part]  # a repetition may stand between its neighbours: no pair across it
             at += 1

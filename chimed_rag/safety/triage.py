@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from importlib import resources
 from typing import Any, Literal
@@ -36,10 +36,10 @@ _NEAR = 8
 """Within how many clauses in a row the groups of a pattern must lie; what is further apart seldom is one story."""
 _SPACE = re.compile(r"[ \t\r\f\v\u00a0\u200b-\u200d\ufeff]+")
 _CLAUSE = re.compile(r"[^,，。.！!？?；;：:~～…\n]+(?:(?<=\d)\.(?=\d)[^,，。.！!？?；;：:~～…\n]+)*")
-_SHARED = frozenset(
-    "negated_before negated_after acute sudden history history_after dead care knowledge definition"
-    " hypothetical_before chronic personal".split()
-)
+_SHARED = {
+    *("negated_before", "negated_after", "acute", "sudden", "history", "history_after", "dead", "care", "knowledge"),
+    *("definition", "lecture", "hypothetical_before", "chronic", "habit", "personal"),
+}
 
 
 class RedFlag(BaseModel):
@@ -51,8 +51,8 @@ class RedFlag(BaseModel):
     name: str
     what_to_do: str
     excuses: frozenset[Excuse] = frozenset({"negation", "history", "knowledge"})
-    triggers: tuple[str, ...] = Field(min_length=3)
-    near_misses: tuple[str, ...] = Field(min_length=2)
+    triggers: tuple[str, ...] = Field(min_length=4)
+    near_misses: tuple[str, ...] = Field(min_length=3)
 
 
 class _Group:
@@ -66,12 +66,23 @@ class _Group:
     def compiled(self) -> re.Pattern[str]:
         return re.compile(self.source)
 
+    def commonness(self) -> tuple[int, int]:
+        """Low for what seldom occurs, which is better looked for first."""
+        return (-min(map(len, self.needles)), len(self.needles)) if self.needles else (0, 0)
+
+    def spans(self, clause: _Clause) -> Iterator[tuple[int, int]]:
+        """Where the expression matches in a clause."""
+        if self.needles is None or not self.needles.isdisjoint(clause.pieces):
+            for found in self.compiled.finditer(clause.text):
+                yield found.span()
+
 
 class _Pattern:
     """Groups that must all be alive, in one clause or anywhere; `unless` says that it is something else."""
 
     def __init__(self, groups: Iterable[_Group], one_clause: bool, unless: _Group | None) -> None:
-        self.groups = frozenset(groups)
+        self.groups = sorted(groups, key=_Group.commonness)
+        self.distinct = frozenset(self.groups)
         self.one_clause = one_clause
         self.unless = unless
 
@@ -113,12 +124,12 @@ class RedFlags:
         """
         reading = _Reading(question, self.shared)
         possible = set(self._unknown if quick else self._groups.values())
-        for piece in pieces(reading.text) if quick else ():
+        for piece in reading.pieces if quick else ():
             possible.update(self._by_needle.get(piece, ()))
         return [
             rule
             for rule, patterns in zip(self.rules, self._patterns, strict=True)
-            if any(pattern.groups <= possible and reading.holds(pattern, rule.excuses) for pattern in patterns)
+            if any(pattern.distinct <= possible and reading.holds(pattern, rule.excuses) for pattern in patterns)
         ]
 
     def expressions(self) -> list[str]:
@@ -144,6 +155,7 @@ class _Clause:
 
     def __init__(self, text: str, shared: dict[str, _Group]) -> None:
         self.text = text
+        self.pieces = pieces(text)
         self._shared = shared
         self._known: dict[str, bool] = {}
 
@@ -163,13 +175,15 @@ class _Reading:
         self._shared = shared
         self._clauses = [_Clause(clause, shared) for clause in _CLAUSE.findall(self.text)]
         self._whole = _Clause(self.text, shared)
+        self.pieces = self._whole.pieces
         self._alive_in: dict[tuple[_Group, frozenset[Excuse]], frozenset[int]] = {}
 
     @cached_property
     def _wants_to_know(self) -> bool:
-        whole = self._whole
-        nobody = not whole.tells("acute") and not whole.tells("personal")
-        return nobody and (whole.tells("knowledge") or whole.tells("definition"))
+        tells = self._whole.tells
+        if tells("personal"):
+            return False
+        return tells("lecture") or (not tells("acute") and (tells("knowledge") or tells("definition")))
 
     def holds(self, pattern: _Pattern, excuses: frozenset[Excuse]) -> bool:
         """Whether every group is alive: all in one clause, or in clauses that are near each other."""
@@ -191,9 +205,7 @@ class _Reading:
             self._alive_in[group, excuses] = frozenset(
                 number
                 for number, clause in enumerate(self._clauses)
-                if any(
-                    self._counts(clause, *found.span(), excuses) for found in group.compiled.finditer(clause.text)
-                )
+                if any(self._counts(clause, *span, excuses) for span in group.spans(clause))
             )
         return self._alive_in[group, excuses]
 
@@ -211,11 +223,11 @@ class _Reading:
                 return False
         if "history" in excuses and clause.tells("dead"):
             return False
+        if "chronic" in excuses and clause.tells("habit") and not clause.tells("sudden"):
+            return False
         if clause.tells("acute"):
             return True
-        if "history" in excuses and (
-            clause.tells("history") or shared["history_after"].compiled.match(text, end)
-        ):
+        if "history" in excuses and (clause.tells("history") or shared["history_after"].compiled.match(text, end)):
             return False
         if "care" in excuses and self._whole.tells("care"):
             return False
