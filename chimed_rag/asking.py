@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from chimed_rag.safety.redaction import Redactor
 
 
+MOST_ALARMS = 3
+"""So many emergency notices are shown, the most urgent; neighbouring rules often speak of one emergency."""
+
+
 @dataclass
 class Asked:
     """A question on its way: as it was asked (which only the answer gets back), and what became of it so far."""
@@ -77,7 +81,7 @@ def triaged(one: Asked, query: Query) -> list[Notice]:
         rules = {flag.rule for flag in flags}
         flags = [*flags, *(flag for flag in triage(spelled) if flag.rule not in rules)]
     one.traced("triage", began, rules=[flag.rule for flag in flags])
-    return flags
+    return flags[:MOST_ALARMS]
 
 
 def refusal_rule(given: RefusalRule | str | Path | None) -> RefusalRule | None:
