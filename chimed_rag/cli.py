@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 # Before pydantic is imported: looking for its plug-ins among all installed packages takes 35 ms of every start.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -20,6 +20,8 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 import typer
 
 from chimed_rag import __version__
+from chimed_rag.cli_audit import audit as audit_log
+from chimed_rag.cli_audit import replay
 from chimed_rag.cli_evaluate import evaluation
 from chimed_rag.console import JsonOption
 from chimed_rag.console import print_json as _print_json
@@ -38,6 +40,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(evaluation, name="evaluate")
+app.add_typer(audit_log, name="audit")
+app.command()(replay)
 
 IndexOption = Annotated[
     Path | None, typer.Option("--index", help="Folder of an index; the starter literature if left out.")
@@ -116,18 +120,56 @@ def ask(
     reranker: RerankerOption = None,
     filter: FilterOption = None,
     config: Annotated[Path | None, typer.Option(help="Settings in YAML.")] = None,
+    audience: Annotated[
+        Literal["patient", "doctor"] | None, typer.Option(help="Who reads the answer; patient if nothing else is set.")
+    ] = None,
+    audit: Annotated[Path | None, typer.Option(help="Folder of an audit log to write the answer down in.")] = None,
+    user: Annotated[str | None, typer.Option(help="Who asks, for the audit log.")] = None,
+    refusal: Annotated[Path | None, typer.Option(help="A refusal rule, made by chimed calibrate.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answers a question; exit code 1 when the literature holds no answer."""
+    from chimed_rag.config import Audit
+    from chimed_rag.literature import configured
     from chimed_rag.medqa import MedQA
     from chimed_rag.rendering import answer_text
 
     condition = _filter(filter)
     text = sys.stdin.read().strip() if question == "-" else question
-    answer = MedQA(index, generator=generator, reranker=reranker, config=config).ask(text, filter=condition)
+    changes: dict[str, Any] = {} if audience is None else {"audience": audience}
+    if audit is not None:
+        changes["audit"] = Audit(folder=str(audit))
+    settings = configured(config).model_copy(update=changes)
+    qa = MedQA(index, generator=generator, reranker=reranker, config=settings, refusal=refusal)
+    answer = qa.ask(text, filter=condition, user=user)
     _say(answer.model_dump_json() if as_json else answer_text(answer))
     if answer.abstention is not None:
         raise typer.Exit(1)
+
+
+@app.command()
+def calibrate(
+    questions: Annotated[
+        Path, typer.Argument(help='JSONL: {"question": …, "documents": [ids that answer it]} a line; [] for none.')
+    ],
+    out: Annotated[Path, typer.Option(help="Where to write the rule; chimed ask --refusal uses it.")],
+    index: IndexOption = None,
+    risk: Annotated[
+        float, typer.Option(min=0.001, max=0.999, help="Share of wrong answers allowed.")
+    ] = 0.05,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="How sure of that.")] = 0.95,
+    seed: Annotated[int, typer.Option(help="Of the split of the questions.")] = 0,
+    config: Annotated[Path | None, typer.Option(help="Settings in YAML.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learns from your own questions when to refuse, and states what that guarantees."""
+    from chimed_rag.medqa import MedQA
+    from chimed_rag.safety.calibration import read_questions
+
+    asked = read_questions(questions)
+    rule = MedQA(index, config=config).calibrate(asked, risk=risk, confidence=confidence, seed=seed)
+    rule.save(out)
+    _say(rule.model_dump_json() if as_json else f"{rule.guarantee}\nwritten to {out}")
 
 
 @app.command()

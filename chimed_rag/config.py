@@ -5,10 +5,11 @@ Not covered: what an index was built with, which its own manifest records.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from chimed_rag.errors import ConfigError
 
@@ -58,12 +59,14 @@ class Retrieval(_Settings):
     """How passages are found."""
 
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
-    candidates: int = Field(100, ge=1, le=10_000)
+    candidates: int = Field(200, ge=1, le=10_000)
     """How many passages each retriever gives to the fusion."""
-    fusion: Literal["weighted", "rrf"] = "weighted"
+    fusion: Literal["auto", "cosine", "weighted", "rrf"] = "auto"
+    """How both lists become one (`retrieval.fusion`); "auto" is "cosine" for encoders that say what their cosines weigh
+    beside BM25, and "weighted" for all others."""
     rrf_k: int = Field(60, ge=0)
     dense_weight: float | None = Field(None, ge=0)
-    """Weight of the dense list beside lexical = 1; None takes the encoder's own."""
+    """Weight of the dense list beside lexical = 1; None takes the encoder's own for the fusion chosen."""
     reranker: str | None = None
     """A reranker's name, or the folder or hub name of a cross-encoder; None leaves the fused order."""
     filler_weight: float = Field(0.5, ge=0)
@@ -102,6 +105,46 @@ class EvidenceBudget(_Settings):
     """Of so many of the best documents the other passages follow, where a document has no more than a dozen."""
 
 
+LEAST_WORDS = 10
+"""A disclaimer has so many letters or characters at least."""
+_LETTERS = re.compile(r"[^\W\d_]")
+
+
+class Disclaimers(_Settings):
+    """The fixed texts that go with answers; they may be reworded, never emptied.
+
+    A text needs at least `LEAST_WORDS` letters or characters.
+    """
+
+    patient: str = (
+        "本回答摘自所选文献，仅供参考，不能代替医生的诊断和处方，也不能作为自行用药或停药的依据。"
+        "身体不适或病情变化时，请及时就医。"
+    )
+    doctor: str = (
+        "本回答摘自所选文献，仅供专业人员参考，不能代替临床诊断、处方和本机构的诊疗规范。"
+        "采用前请核对原文，并结合患者的具体情况判断。"
+    )
+    starter: str = "本回答来自内置演示文献。演示文献为演示本软件而写，未经临床医生审核，内容不全，不可用于实际诊疗。"
+
+    @field_validator("patient", "doctor", "starter")
+    @classmethod
+    def _says_something(cls, text: str) -> str:
+        if len(_LETTERS.findall(text)) < LEAST_WORDS:
+            raise ValueError(
+                f"{text[:20]!r} says too little (at least {LEAST_WORDS} characters); "
+                "a disclaimer may be reworded, not emptied; leave the key out for the built-in text"
+            )
+        return text.strip()
+
+
+class Audit(_Settings):
+    """Where answers are written down (`safety.audit`)."""
+
+    folder: str
+    retention: Literal["3y", "15y"] | None = None
+    """How long at least; None keeps what was set before."""
+
+
 class Config(_Settings):
     """Everything about asking that can be set; each part has working defaults."""
 
@@ -112,6 +155,17 @@ class Config(_Settings):
     """What happens to a drafted sentence that its citation does not support."""
     max_question_characters: int = Field(4000, ge=1)
     audience: Literal["patient", "doctor"] = "patient"
+    least_supported: float = Field(0.5, ge=0, le=1)
+    """If a smaller share of a draft is proved, the extractive answer stands in; with 0 it never does."""
+    redaction: bool = True
+    """Whether identifiers in a question are replaced before anything else is done (`safety.redaction`)."""
+    refusal: str | None = None
+    """The JSON file of a refusal rule that `MedQA.calibrate` made."""
+    interactions: str | None = None
+    """A CSV file of interactions (`safety.interactions`)."""
+    disclaimers: Disclaimers = Disclaimers()
+    audit: Audit | None = None
+    """The audit log; none by default."""
 
 
 class Chunking(_Settings):

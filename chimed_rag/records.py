@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, computed_field, model_validator
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -237,6 +237,30 @@ class Query(Record):
     readings: tuple[Reading, ...] = ()
 
 
+class Label(Record):
+    """That a text was made by a machine: `text` for readers, the rest for programs that pass it on.
+
+    The Measures for Labelling AI-Generated and Synthetic Content (人工智能生成合成内容标识办法, in force since
+    2025-09-01) ask for both; GB 45438-2025 names the fields of `aigc`. Whoever offers the answers to the public is the
+    provider there, and puts a registered name or code in place of `producer`.
+    """
+
+    text: str
+    producer: str
+    content_id: str
+    standard: str = "GB 45438-2025"
+
+    def aigc(self) -> dict[str, dict[str, str]]:
+        """The implicit label under the names of the standard; "1" says that the content is generated."""
+        own = {"Label": "1", "ContentProducer": self.producer, "ProduceID": self.content_id, "ReservedCode1": ""}
+        return {"AIGC": {**own, "ContentPropagator": "", "PropagateID": "", "ReservedCode2": ""}}
+
+
+_LABELS = {"extractive": "本内容由人工智能生成：句子由程序从所选文献中自动摘录，未经人工审核。"}
+_LABEL = "本内容由人工智能生成，未经人工审核。"
+PRODUCER = "chimed_rag"
+
+
 class Answer(Record):
     """An answer one may show: sentences with citations, the evidence, notices, and how it came about."""
 
@@ -249,6 +273,21 @@ class Answer(Record):
     notices: tuple[Notice, ...] = ()
     generator: str = ""
     trace: tuple[TraceEntry, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_label(cls, data: Any) -> Any:
+        # The label is made of the answer, always: it is written into JSON and made anew when JSON is read.
+        return {key: value for key, value in data.items() if key != "label"} if isinstance(data, dict) else data
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def label(self) -> Label:
+        """The label of generated content, made of this very answer, so that it is never missing and never another's."""
+        digest = hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
+        producer = f"{PRODUCER}/{self.generator}" if self.generator else PRODUCER
+        text = _LABELS.get(self.generator, _LABEL) if self.sentences else _LABEL
+        return Label(text=text, producer=producer, content_id=f"sha256:{digest}")
 
     def __repr__(self) -> str:
         state = f"abstention={self.abstention.reason!r}" if self.abstention else f"{len(self.citations)} citations"
@@ -289,7 +328,7 @@ class Explanation(Record):
 
 Evidence.model_rebuild()
 
-RECORDS: tuple[type[Record], ...] = (Document, Chunk, Evidence, Citation, Sentence, Notice, Answer, Explanation)
+RECORDS: tuple[type[Record], ...] = (Document, Chunk, Evidence, Citation, Sentence, Notice, Label, Answer, Explanation)
 
 
 def json_schemas() -> dict[str, Any]:

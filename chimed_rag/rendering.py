@@ -2,6 +2,8 @@
 
 Not covered: deciding what may be shown (`safety.policy`); this module shows everything that the records hold.
 
+Every answer ends with the label of generated content, for readers and for programs (`Answer.label`).
+
 All texts are taken to be hostile. HTML: one fragment without script or outside resources, and a link only where the
 own address of a source is http(s). Markdown, plain text: every field is put on one line, so it cannot forge structure.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -20,6 +23,11 @@ from chimed_rag.records import Answer, Citation, Evidence, Notice, Sentence
 _NOTICES = {
     "emergency": ("紧急", "red"),
     "prescription": ("用药", "amber"),
+    "incompatibility": ("配伍", "amber"),
+    "pregnancy": ("孕期", "amber"),
+    "dose_ceiling": ("用量", "amber"),
+    "interaction": ("相互作用", "amber"),
+    "conflict": ("分歧", "amber"),
     "starter": ("文献", "calm"),
     "disclaimer": ("说明", "calm"),
     "redacted": ("隐私", "grey"),
@@ -39,6 +47,9 @@ _EMPTY = "没有生成回答。"
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f\ufeff\ud800-\udfff]")
 _LINE_ENDS = re.compile("\r\n?|\x85|\u2028|\u2029")
 _WEB = re.compile(r"https?://[^\s<>\"'`\\{}|^]+", re.IGNORECASE)
+
+
+_COMMENT_UNSAFE = re.compile("[-<>&]")
 
 
 # What the three forms share.
@@ -132,8 +143,20 @@ def _esc(text: str) -> str:
     return html.escape(_clean(text))
 
 
-def _fragment(label: str, parts: Iterable[str]) -> str:
-    return f'<article class="chimed" lang="zh" aria-label="{label}">{_style()}{"".join(parts)}</article>'
+def _fragment(label: str, parts: Iterable[str], data: str = "") -> str:
+    return f'<article class="chimed" lang="zh" aria-label="{label}"{data}>{_style()}{"".join(parts)}</article>'
+
+
+def _implicit_html(answer: Answer) -> str:
+    """The implicit label as data attributes; a fragment has no head for a <meta> of its own."""
+    fields = {"label": "1", "producer": answer.label.producer, "id": answer.label.content_id}
+    return "".join(f' data-aigc-{name}="{_esc(_line(value))}"' for name, value in fields.items())
+
+
+def _foot(answer: Answer) -> str:
+    """The explicit label, which every form ends with, and the generator."""
+    by = f" · 生成：{_line(answer.generator)}" if answer.generator and _paragraphs(answer) else ""
+    return _line(answer.label.text) + by
 
 
 def _heading(text: str) -> str:
@@ -263,9 +286,8 @@ def answer_html(answer: Answer) -> str:
             parts.append(f'<details class="chimed-folded"><summary>{_others_label(answer, others)}</summary>')
             parts += [*map(_evidence_html, others), "</details>"]
         parts.append("</section>")
-    if answer.generator and paragraphs:
-        parts.append(f'<p class="chimed-foot">生成：{_esc(_line(answer.generator))}</p>')
-    return _fragment("医学问答", parts)
+    parts.append(f'<p class="chimed-foot" role="note">{_esc(_foot(answer))}</p>')
+    return _fragment("医学问答", parts, _implicit_html(answer))
 
 
 def evidence_html(evidence: Sequence[Evidence], query: str) -> str:
@@ -324,9 +346,14 @@ def answer_markdown(answer: Answer) -> str:
         blocks += ["**出处**", "\n".join(map(_source_markdown, groups.values()))]
     if others := _others(answer):
         blocks += [f"**{_others_label(answer, others)}**", "\n".join(f"- {_md(_where(other))}" for other in others)]
-    if answer.generator and paragraphs:
-        blocks.append(f"生成：{_md(answer.generator)}")
+    blocks += [_md(_foot(answer)), _implicit_markdown(answer)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _implicit_markdown(answer: Answer) -> str:
+    """The implicit label as an HTML comment, which Markdown keeps and does not show; as JSON that cannot end it."""
+    told = json.dumps(answer.label.aigc(), separators=(",", ":"))
+    return "<!-- " + _COMMENT_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", told) + " -->"
 
 
 def _source_text(group: Sequence[Citation]) -> str:
@@ -352,6 +379,5 @@ def answer_text(answer: Answer) -> str:
         blocks.append("\n".join(["出处", *map(_source_text, groups.values())]))
     if others := _others(answer):
         blocks.append("\n  ".join([_others_label(answer, others), *map(_where, others)]))
-    if answer.generator and paragraphs:
-        blocks.append(f"生成：{_line(answer.generator)}")
+    blocks.append(_foot(answer))
     return "\n\n".join(filter(None, blocks)) + "\n"

@@ -31,9 +31,10 @@ def test_an_answer_quotes_the_place_that_supports_it(qa):
     assert "孕晚期妇女禁用布洛芬。" in answer.sentences[0].text
     assert answer.citations[0].document_id == "ibuprofen"
     assert answer.text == "".join(s.text for s in answer.sentences)
-    assert [n.kind for n in answer.notices] == ["disclaimer"]
+    assert [n.kind for n in answer.notices] == ["pregnancy", "disclaimer"]
     assert [step.step for step in answer.trace] == [
-        "triage", "rewriting", "retrieval", "abstention", "generation", "citations",
+        "redaction", "triage", "rewriting", "retrieval", "injection", "abstention", "generation", "citations",
+        "conflicts", "policy",
     ]  # fmt: skip
     assert_cited(qa, answer)
 
@@ -174,7 +175,7 @@ class ScriptedGenerator:
 
 def test_an_unsupported_sentence_is_dropped_or_flagged_never_shown_as_supported(ward):
     invented = DraftSentence(text="布洛芬可以治愈高血压。", citations=(DraftCitation(number=1),))
-    with MedQA.load(ward, generator=ScriptedGenerator(invented)) as qa:
+    with MedQA.load(ward, generator=ScriptedGenerator(invented), config=Config(least_supported=0)) as qa:
         answer = qa.ask("布洛芬能退热吗")
         assert answer.sentences == ()
         assert answer.abstention.reason == "weak_evidence"
@@ -184,6 +185,20 @@ def test_an_unsupported_sentence_is_dropped_or_flagged_never_shown_as_supported(
         answer = qa.ask("布洛芬能退热吗")
         assert [s.verdict for s in answer.sentences] == ["unsupported", "supported"]
         assert_cited(qa, answer)
+
+
+def test_the_extractive_answer_stands_in_when_too_little_of_a_draft_is_proved(ward):
+    invented = DraftSentence(text="布洛芬可以治愈高血压。", citations=(DraftCitation(number=1),))
+    quoted = DraftSentence(text="布洛芬用于缓解轻至中度疼痛，也用于退热。", citations=(DraftCitation(number=1),))
+    with MedQA.load(ward, generator=ScriptedGenerator(invented, invented, quoted)) as qa:
+        answer = qa.ask("布洛芬能退热吗")
+        assert [notice.rule for notice in answer.notices if notice.kind == "extractive"] == ["least_supported"]
+        assert answer.sentences and all(s.verdict == "supported" for s in answer.sentences)
+        assert_cited(qa, answer)
+    with MedQA.load(ward, generator=ScriptedGenerator(invented, quoted)) as qa:  # one half is enough
+        answer = qa.ask("布洛芬能退热吗")
+        assert [s.text for s in answer.sentences] == [quoted.text]
+        assert not [notice for notice in answer.notices if notice.kind == "extractive"]
 
 
 def test_the_reranker_slot_orders_anew(ward):

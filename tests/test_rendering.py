@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
+import json
 import re
 from html.parser import HTMLParser
 
@@ -32,6 +34,9 @@ HOSTILE = [
     "\x1b[31m红\x1b]0;标题\x07\u202e反转\u202c\u2066\r\n行\u2028行\x85行\x00",
     "    四个空格\t制表",
 ]
+LABEL = "本内容由人工智能生成：句子由程序从所选文献中自动摘录，未经人工审核。"
+PLAIN_LABEL = "本内容由人工智能生成，未经人工审核。"
+SHA = hashlib.sha256("第1句。".encode()).hexdigest()
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -328,6 +333,8 @@ def test_emergencies_come_first() -> None:
     ("kind", "label", "tone"),
     [
         *(("emergency", "紧急", "red"), ("prescription", "用药", "amber"), ("starter", "文献", "calm")),
+        *(("incompatibility", "配伍", "amber"), ("pregnancy", "孕期", "amber"), ("dose_ceiling", "用量", "amber")),
+        *(("interaction", "相互作用", "amber"), ("conflict", "分歧", "amber")),
         *(("disclaimer", "说明", "calm"), ("redacted", "隐私", "grey"), ("something new", "提示", "grey")),
     ],
 )
@@ -359,7 +366,7 @@ def test_abstention(reason: str, label: str) -> None:
     )
     page = Page(answer_html(answer))
     assert page.texts["chimed-abstention"] == [f"未能回答：{label}请换一种问法。"]
-    assert "chimed-answer" not in page.texts and "chimed-foot" not in page.texts
+    assert "chimed-answer" not in page.texts and page.texts["chimed-foot"] == [PLAIN_LABEL]
     assert page.texts["summary"][0] == "检索到的段落 (1)"
     assert f"**未能回答：{label}。** 请换一种问法。" in answer_markdown(answer)
     assert f"未能回答：{label}。请换一种问法。" in answer_text(answer)
@@ -383,7 +390,9 @@ def test_markdown_of_an_answer() -> None:
     assert answer_markdown(sample(1)) == (
         "### 阿司匹林怎么吃？\n\n> **紧急** 请拨打120\n\n> **说明** 仅供参考\n\n第1句。[1]\n\n**出处**\n\n"
         "- **[1]** 指南1 › 用法 · 第 1 页 · <https://a.cn/1>\n  > 阿司匹林第1条：每日一次。\n\n"
-        "**其他检索到的段落 (1)**\n\n- 指南2 › 用法 · 第 2 页\n\n生成：extractive\n"
+        f"**其他检索到的段落 (1)**\n\n- 指南2 › 用法 · 第 2 页\n\n{LABEL} · 生成：extractive\n\n"
+        f'<!-- {{"AIGC":{{"Label":"1","ContentProducer":"chimed_rag/extractive","ProduceID":"sha256:{SHA}",'
+        '"ReservedCode1":"","ContentPropagator":"","PropagateID":"","ReservedCode2":""}} -->\n'
     )
 
 
@@ -391,8 +400,41 @@ def test_text_of_an_answer() -> None:
     assert answer_text(sample(1)) == (
         "【紧急】请拨打120\n\n问：阿司匹林怎么吃？\n\n【说明】仅供参考\n\n第1句。[1]\n\n"
         "出处\n[1] 指南1 › 用法 · 第 1 页\n    “阿司匹林第1条：每日一次。”\n    https://a.cn/1\n\n"
-        "其他检索到的段落 (1)\n  指南2 › 用法 · 第 2 页\n\n生成：extractive\n"
+        f"其他检索到的段落 (1)\n  指南2 › 用法 · 第 2 页\n\n{LABEL} · 生成：extractive\n"
     )
+
+
+@pytest.mark.parametrize("answer", [sample(1), BENIGN, Answer(question="问", text="")])
+def test_every_form_says_that_a_machine_made_it(answer: Answer) -> None:
+    for render in (answer_html, answer_markdown, answer_text):
+        assert "本内容由人工智能生成" in render(answer)
+    assert json.loads(answer.model_dump_json())["label"]["text"].startswith("本内容由人工智能生成")
+
+
+def test_the_label_that_programs_read() -> None:
+    answer = sample(1)
+    (_, root), *_ = Page(answer_html(answer)).attributes
+    expected = {"label": "1", "producer": "chimed_rag/extractive", "id": f"sha256:{SHA}"}
+    assert {name: root[f"data-aigc-{name}"] for name in expected} == expected
+    comment = re.findall("<!-- (.*) -->", answer_markdown(answer))[-1]
+    assert json.loads(comment) == answer.label.aigc()
+
+
+def test_a_hostile_generator_does_not_leave_the_comment() -> None:
+    hostile = sample(1).model_copy(update={"generator": "--> <script>alert(1)</script> <!--"})
+    shown = answer_markdown(hostile)
+    assert shown.count("-->") == 1 and shown.endswith("-->\n") and "<script" not in shown
+    comment = re.findall("<!-- (.*) -->", shown)[-1]
+    assert json.loads(comment)["AIGC"]["ContentProducer"] == "chimed_rag/--> <script>alert(1)</script> <!--"
+
+
+def test_the_label_is_never_another_answers() -> None:
+    answer = sample(1)
+    other = answer.model_copy(update={"text": "改过。"})
+    assert other.label.content_id == "sha256:" + hashlib.sha256("改过。".encode()).hexdigest()
+    forged = json.loads(answer.model_dump_json()) | {"label": {"text": "", "producer": "x", "content_id": "y"}}
+    assert Answer.model_validate(forged) == answer and Answer.model_validate(forged).label == answer.label
+    assert Answer.model_validate_json(answer.model_dump_json()) == answer
 
 
 def test_search_results() -> None:

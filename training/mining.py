@@ -204,7 +204,8 @@ def bm25_candidates(
     queries: Sequence[str], positives: Sequence[int], passages: Sequence[str], depth: int
 ) -> list[Candidates]:
     """The `depth` best passages for each query by BM25 over the queries' content terms, ties by number."""
-    with tempfile.TemporaryDirectory() as place:
+    # A reader of tantivy may lay down a lock file while the folder is being removed: seen once, after the training.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         writer = LexicalWriter(Path(place) / "lexical", None)
         for n, text in enumerate(passages):
             name = str(n)

@@ -131,7 +131,7 @@ def _trained(settings: StaticSettings, tasks: Mapping[str, Pairs]) -> tuple[Ngra
     )  # fmt: skip
     name = Path(settings.output_dir).name
     card = {"name": name, "licence": settings.licence, "ngrams": len(vocabulary), "dimension": settings.dimension}
-    return NgramEncoder.from_table(vocabulary, trainer.table, frequencies, card), steps
+    return NgramEncoder.from_table(vocabulary, trainer.table, frequencies, card, trainer.squares), steps
 
 
 KIND = Kind(StaticSettings, run_static)

@@ -43,6 +43,9 @@ class EncoderSpec(Record):
 class Encoder(Protocol):
     """Turns texts into vectors whose inner product says how alike they are.
 
+    An encoder whose cosines mean the same for every query may also say, as `cosine_weight`, what one weighs in the
+    fusion beside BM25 as a share of the query's best ("cosine" in `retrieval.fusion`).
+
     Both calls give a C-contiguous float32 array of shape (n, spec.dimension). A row has length 1, or is all zero
     when the text holds nothing the encoder knows (an empty text, say): such a row matches nothing. The vector of a
     text does not depend on the texts beside it, and the calls may come from several threads at once.

@@ -48,11 +48,14 @@ class Trainer:
         vocabulary: the n-grams of the table's rows.
         table: float32 of shape (n-grams, d).
         scale: see `SCALE`.
+        squares: those of the training that is gone on with, float32 of shape (n-grams,); they are copied.
     """
 
-    def __init__(self, vocabulary: Vocabulary, table: Floats, *, scale: float = SCALE) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, table: Floats, *, scale: float = SCALE, squares: Floats | None = None
+    ) -> None:
         self.vocabulary, self.table, self.scale = vocabulary, table, scale
-        self.squares = np.full(len(table), 1e-8, dtype=np.float32)
+        self.squares = np.full(len(table), 1e-8, dtype=np.float32) if squares is None else squares.copy()
         """Adagrad's sum of mean squared gradients, of each row."""
 
     def step(self, pairs: Pairs, learning_rate: float = LEARNING_RATE) -> float:

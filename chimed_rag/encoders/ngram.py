@@ -41,12 +41,16 @@ class NgramEncoder:
     """
 
     fusion_weight = 0.7
+    cosine_weight = 1.75
     spec: EncoderSpec
+    squares: NDArray[np.float32] | None = None
+    """How much each n-gram's row has learned, for `adapt`; has no part in the vectors."""
 
     def __init__(self, path: str | Path | None = None) -> None:
         folder = SHIPPED if path is None else Path(path).expanduser()
         tensors, card = _read(folder)
         self._set(tensors["embeddings"], tensors["weights"], tensors["ngrams"], tensors["frequencies"], card)
+        self.squares = tensors.get("squares")
         settings: dict[str, JsonValue] = {} if path is None else {"path": str(path)}
         self.spec = self.spec.model_copy(update={"settings": settings})
 
@@ -57,6 +61,7 @@ class NgramEncoder:
         table: NDArray[np.float32],
         frequencies: NDArray[np.float32],
         card: Mapping[str, Any],
+        squares: NDArray[np.float32] | None = None,
     ) -> NgramEncoder:
         """An encoder of a trained table; its vectors are those of the table rounded to 255 steps a row.
 
@@ -65,11 +70,13 @@ class NgramEncoder:
             table: float32 of shape (n-grams, d).
             frequencies: the share of texts that hold each n-gram, in (0, 1].
             card: what `save` writes beside the weights: name, data, scores.
+            squares: the trainer's (`contrastive.Trainer.squares`), kept so that the training can be gone on with.
         """
         weights = np.maximum(np.abs(table).max(axis=1), 1e-9).astype(np.float32) / np.float32(127)
         codes = np.rint(table / weights[:, None]).astype(np.int8)
         encoder = cls.__new__(cls)
         encoder._set(codes, weights, vocabulary.keys, frequencies.astype(np.float32), card)
+        encoder.squares = squares
         return encoder
 
     def _set(
@@ -127,6 +134,8 @@ class NgramEncoder:
             "ngrams": self.vocabulary.keys,
             "frequencies": self.frequencies,
         }
+        if self.squares is not None:
+            tensors["squares"] = self.squares
         save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / WEIGHTS)
         (folder / WEIGHTS).chmod(0o644)
         card = {"kind": "ngram", "version": _VERSION, **self.card}
@@ -172,7 +181,11 @@ def _fault(tensors: Mapping[str, NDArray[Any]]) -> str | None:
         found = tensors.get(name)
         if found is None or str(found.dtype) != kind or found.ndim != axes:
             return f"the tensor {name!r} is missing, or is not {kind} with {axes} axes"
-    if len({len(tensors[name]) for name in due}) != 1 or not tensors["embeddings"].size:
+    extra = tensors.get("squares")
+    if extra is not None and (str(extra.dtype) != "float32" or extra.ndim != 1 or not (extra > 0).all()):
+        return "the tensor 'squares' does not hold positive float32 numbers"
+    lengths = {len(tensors[name]) for name in (*due, *({"squares"} & tensors.keys()))}
+    if len(lengths) != 1 or not tensors["embeddings"].size:
         return "its tensors do not have one row for each n-gram"
     if not np.isfinite(tensors["weights"]).all() or not np.isfinite(tensors["frequencies"]).all():
         return "a weight is NaN or infinite"

@@ -53,6 +53,7 @@ class PairScorer:
         reranker: Reranker | None = None,
     ) -> None:
         from chimed_rag.medqa import MedQA
+        from chimed_rag.retrieval.retrievers import dense_weight_of
 
         self._ids = {text: str(n) for n, text in enumerate(dict.fromkeys(texts)) if text.strip()}
         if not self._ids:
@@ -64,7 +65,7 @@ class PairScorer:
             documents, path, encoder=encoder, adapt=False
         )  # the encoder as it is, not as it could learn
         built.close()
-        self.weight = built.encoder.fusion_weight if dense_weight is None else dense_weight
+        self.weight = dense_weight_of(Retrieval(dense_weight=dense_weight), built.encoder)
         self._systems = {
             mode: MedQA(path, encoder=built.encoder, reranker=reranker, config=Config(retrieval=Retrieval(mode=mode)))
             for mode in ("lexical", "dense")

@@ -18,6 +18,7 @@ can only lose. Pseudo-relevance feedback (RM3's weights, times idf) from 10 pass
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,6 +35,13 @@ from chimed_rag.evaluation.result import library_versions, rounded
 from chimed_rag.evaluation.retrieval import best_chunk_per_document
 from chimed_rag.evaluation.statistics import SEED, Interval, bootstrap_means
 from chimed_rag.records import Record
+from chimed_rag.retrieval.retrievers import (
+    DenseRetriever,
+    HybridRetriever,
+    LexicalRetriever,
+    dense_weight_of,
+    fusion_of,
+)
 
 if TYPE_CHECKING:
     from chimed_rag.encoders.base import Encoder
@@ -41,8 +49,8 @@ if TYPE_CHECKING:
     from chimed_rag.indexing.index import Index, Scored
 
 KNOBS: dict[str, tuple[Any, ...]] = {
-    "fusion": ("weighted", "rrf"),
-    "dense_weight": (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0),
+    "fusion": ("cosine", "weighted", "rrf"),
+    "dense_weight": (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0),
     "rrf_k": (10, 30, 60),
     "candidates": (50, 100, 200),
     "filler_weight": (0.0, 0.3, 0.5, 0.7, 1.0),
@@ -81,14 +89,34 @@ class TuningResult(Record):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
-class _Cached:
-    """A retriever that looks up what another one found before."""
+class _CachedLexical(LexicalRetriever):
+    """Looks up what was found before."""
 
-    def __init__(self, name: str, found: Mapping[str, list[Scored]]) -> None:
-        self.name, self._found = name, found
+    def __init__(self, index: Index, found: Mapping[str, list[Scored]]) -> None:
+        super().__init__(index)
+        self._found = found
 
     def search(self, queries: Sequence[str], k: int, filter: Any = None) -> list[list[Scored]]:
         return [self._found[query][:k] for query in queries]
+
+
+class _CachedDense(DenseRetriever):
+    """Looks up what was found before; only what other lists want scored is computed."""
+
+    def __init__(self, index: Index, encoder: Encoder, found: Mapping[str, list[Scored]]) -> None:
+        super().__init__(index, encoder)
+        self._found = found
+
+    def search(
+        self, queries: Sequence[str], k: int, filter: Any = None, *, also: Sequence[Sequence[int]] | None = None
+    ) -> list[list[Scored]]:
+        lists = [self._found[query][:k] for query in queries]
+        if also is not None:
+            held = [{row for _, row in hits} for hits in lists]
+            wanted = [[row for row in rows if row not in seen] for rows, seen in zip(also, held, strict=True)]
+            scored = super().search(queries, 0, also=wanted)
+            lists = [[*hits, *more] for hits, more in zip(lists, scored, strict=True)]
+        return lists
 
 
 class Bench:
@@ -109,10 +137,11 @@ class Bench:
 
     def scores(self, settings: Retrieval) -> NDArray[np.float64]:
         """nDCG@10 of each query, shape (n,)."""
-        from chimed_rag.retrieval.retrievers import HybridRetriever
-
         hybrid = HybridRetriever(self._index, self._encoder, settings)
-        hybrid.retrievers = [_Cached(one.name, self._found(one, settings)) for one in hybrid.retrievers]
+        if hybrid.dense is not None:
+            hybrid.dense = _CachedDense(self._index, self._encoder, self._found(hybrid.dense, settings))
+        if hybrid.lexical is not None:
+            hybrid.lexical = _CachedLexical(self._index, self._found(hybrid.lexical, settings))
         ranked = hybrid.search(list(self._queries.values()), 100)
         if new := {item.row for items in ranked for item in items} - self._documents.keys():
             keys = self._index.store.keys(new)
@@ -151,6 +180,7 @@ def tune(
     default: Retrieval,
     *,
     knobs: Mapping[str, Sequence[Any]] = KNOBS,
+    weight: Callable[[Retrieval], float] | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> tuple[Retrieval, list[Trial]]:
     """Turns one knob after the other, as the module says.
@@ -160,6 +190,7 @@ def tune(
         chooses: which queries may choose, shape (n,).
         default: where to begin.
         knobs: field of `Retrieval` to its values, in order.
+        weight: the weight that a `dense_weight` of None means under some settings; without it none may be None.
         progress: called with a stage and how many settings have been scored.
     """
     trials: list[Trial] = []
@@ -181,6 +212,8 @@ def tune(
 
     chosen = weighed = default
     for knob in knobs:
+        if knob == "dense_weight" and chosen.dense_weight is None and weight is not None:
+            chosen = chosen.model_copy(update={"dense_weight": weight(chosen)})
         if knob != "rrf_k" or chosen.fusion == "rrf":
             chosen = turned(knob, chosen)
         if knob == "dense_weight":
@@ -236,16 +269,18 @@ def tuning_result(
         try:
             texts = {key: rewrite(text).text for key, text in asked.items()}
             bench = Bench(qa._view.index, qa.encoder, texts, judgements)
-            own = qa.encoder.fusion_weight
-            default = config.retrieval
-            begin = default if default.dense_weight is not None else default.model_copy(update={"dense_weight": own})
+            default, encoder_used = config.retrieval, qa.encoder
+            begin = default.model_copy(update={"fusion": fusion_of(default, encoder_used)})
             chooses = np.random.default_rng(SEED).permutation(len(asked)) < len(asked) // 2
-            chosen, trials = tune(bench.scores, chooses, begin, progress=progress)
+            own = partial(dense_weight_of, encoder=encoder_used)
+            chosen, trials = tune(bench.scores, chooses, begin, weight=own, progress=progress)
             before, after = bench.scores(begin), bench.scores(chosen)
             name = qa.encoder.spec.name
         finally:
             qa.close()
-    if default.dense_weight is None and chosen.dense_weight == own:
+    if default.fusion == "auto" and chosen.fusion == begin.fusion:
+        chosen = chosen.model_copy(update={"fusion": "auto"})
+    if default.dense_weight is None and chosen.dense_weight == own(chosen.model_copy(update={"dense_weight": None})):
         chosen = chosen.model_copy(update={"dense_weight": None})
 
     def compared(half: NDArray[np.bool_]) -> dict[str, Interval]:

@@ -116,3 +116,10 @@ class DenseIndex:
         bits = np.packbits(allowed, bitorder="little")
         selector = self._faiss.IDSelectorBitmap(bits)
         return self._index.search(queries, k, params=self._faiss.SearchParameters(sel=selector))  # type: ignore[no-any-return]
+
+    def inner_products(self, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The scores of some positions for one query vector of shape (d,), whether or not they are among its best."""
+        if not len(positions):
+            return np.empty(0, np.float32)
+        vectors: NDArray[np.float32] = self._index.reconstruct_batch(positions)
+        return vectors @ query

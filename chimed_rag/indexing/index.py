@@ -156,6 +156,11 @@ class Index:
             results.append(self.settle(list(zip(s.tolist(), self.store.rows[p].tolist(), strict=True)), k))
         return results
 
+    def score_dense(self, vector: NDArray[np.float32], rows: Sequence[int]) -> list[Scored]:
+        """The inner products of one query vector with the chunks of these rows, in their order."""
+        positions = np.searchsorted(self.store.rows, np.asarray(rows, dtype=np.int64))
+        return list(zip(self.dense.inner_products(vector, positions).tolist(), rows, strict=True))
+
     def rank_lexical(
         self, queries: Sequence[dict[str, float]], k: int, filter: Filter | None = None
     ) -> list[list[Scored]]:

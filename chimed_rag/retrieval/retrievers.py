@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from chimed_rag.config import Retrieval
 from chimed_rag.encoders.base import Encoder, checked
@@ -17,7 +17,7 @@ from chimed_rag.indexing.index import Index, Scored
 from chimed_rag.query.question import content_terms
 from chimed_rag.query.rewriting import corrected, readings
 from chimed_rag.records import RankEntry
-from chimed_rag.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
+from chimed_rag.retrieval.fusion import cosine_fusion, reciprocal_rank_fusion, weighted_fusion
 from chimed_rag.text import terms
 
 
@@ -50,15 +50,31 @@ class DenseRetriever:
     def __init__(self, index: Index, encoder: Encoder) -> None:
         self._index, self._encoder = index, encoder
 
-    def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Scored]]:
+    def search(
+        self,
+        queries: Sequence[str],
+        k: int,
+        filter: Filter | None = None,
+        *,
+        also: Sequence[Sequence[int]] | None = None,
+    ) -> list[list[Scored]]:
         """See `Retriever.search`; a query whose vector is all zero (the encoder knows nothing of it) finds nothing.
 
         All passages would tie at score 0, and the fusion would take the first ids for the best.
+
+        Args:
+            queries, k, filter: as there.
+            also: for each query the rows of chunks whose scores are wanted too; those that are not among the k best
+                come after them, in no order.
         """
         spec = self._encoder.spec
         meant = [str(corrected(query)) for query in queries]
         vectors = checked(self._encoder.encode_queries(meant), len(queries), spec.dimension, spec.name)
         found = self._index.rank_dense(vectors, k, filter)
+        if also is not None:
+            for vector, hits, rows in zip(vectors, found, also, strict=True):
+                held = {row for _, row in hits}
+                hits += self._index.score_dense(vector, [row for row in rows if row not in held])
         return [hits if vector.any() else [] for vector, hits in zip(vectors, found, strict=True)]
 
 
@@ -108,45 +124,69 @@ class LexicalRetriever:
         return {term: n if term in content else n * filler for term, n in Counter(terms(text)).items()}
 
 
+def fusion_of(settings: Retrieval, encoder: Encoder) -> Literal["cosine", "weighted", "rrf"]:
+    """The fusion that the settings mean for this encoder."""
+    if settings.fusion == "auto":
+        return "weighted" if getattr(encoder, "cosine_weight", None) is None else "cosine"
+    return settings.fusion
+
+
+def dense_weight_of(settings: Retrieval, encoder: Encoder) -> float:
+    """The weight of the dense list: the settings' own, or else the encoder's for this fusion."""
+    if settings.dense_weight is not None:
+        return settings.dense_weight
+    weight = getattr(encoder, "cosine_weight", None) if fusion_of(settings, encoder) == "cosine" else None
+    return float(encoder.fusion_weight if weight is None else weight)
+
+
 class HybridRetriever:
     """Runs the retrievers that the settings ask for and fuses what they give."""
 
     def __init__(self, index: Index, encoder: Encoder, settings: Retrieval) -> None:
         self._index, self._settings = index, settings
-        dense_weight = encoder.fusion_weight if settings.dense_weight is None else settings.dense_weight
+        self._fusion = fusion_of(settings, encoder)
+        dense_weight = dense_weight_of(settings, encoder)
         # An encoder that carries no weight in the fusion is not asked.
         mode = "lexical" if settings.mode == "hybrid" and dense_weight == 0 else settings.mode
-        self.retrievers: list[Retriever] = []
-        self._weights: dict[str, float] = {}
-        if mode != "lexical":
-            self.retrievers.append(DenseRetriever(index, encoder))
-            self._weights["dense"] = dense_weight
-        if mode != "dense":
-            self.retrievers.append(LexicalRetriever(index, settings))
-            self._weights["lexical"] = 1.0
+        self.dense = DenseRetriever(index, encoder) if mode != "lexical" else None
+        self.lexical = LexicalRetriever(index, settings) if mode != "dense" else None
+        self._weights = {"dense": dense_weight, "lexical": 1.0}
+
+    @property
+    def retrievers(self) -> list[Retriever]:
+        """Those that are asked."""
+        return [retriever for retriever in (self.dense, self.lexical) if retriever is not None]
 
     def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Ranked]]:
         """At most k chunks for each query, ordered by (−score, chunk id)."""
         depth = max(k, self._settings.candidates)
         # One after the other: each uses all cores for many queries, and for one query a second thread was tried and won
         # nothing measurable (both hand the interpreter's lock to and fro while they build queries and read hits).
-        found = [retriever.search(queries, depth, filter) for retriever in self.retrievers]
-        lists = {retriever.name: hits for retriever, hits in zip(self.retrievers, found, strict=True)}
-        return [self._fused({name: hits[i] for name, hits in lists.items()}, k) for i in range(len(queries))]
+        lists: dict[str, list[list[Scored]]] = {}
+        if self.lexical is not None:
+            lists["lexical"] = self.lexical.search(queries, depth, filter)
+        if self.dense is not None:
+            found = lists.get("lexical") if self._fusion == "cosine" else None
+            also = [[row for _, row in hits] for hits in found] if found is not None else None
+            lists["dense"] = self.dense.search(queries, depth, filter, also=also)
+        return [self._fused({name: hits[i] for name, hits in lists.items()}, k, depth) for i in range(len(queries))]
 
-    def _fused(self, lists: Mapping[str, list[Scored]], k: int) -> list[Ranked]:
+    def _fused(self, lists: Mapping[str, list[Scored]], k: int, depth: int) -> list[Ranked]:
         rankings = {name: [(row, score) for score, row in hits] for name, hits in lists.items()}
         if len(rankings) == 1:
             fused = next(iter(rankings.values()))
-        elif self._settings.fusion == "rrf":
+        elif self._fusion == "rrf":
             fused = reciprocal_rank_fusion(rankings, self._settings.rrf_k, self._weights)
+        elif self._fusion == "cosine":
+            lexical = rankings["lexical"]
+            fused = cosine_fusion(lexical, rankings["dense"], self._weights["dense"], full=len(lexical) == depth)
         else:
             fused = weighted_fusion(rankings, self._weights)
         last = fused[min(k, len(fused)) - 1][1] if fused else 0.0
         best = self._index.settle([(score, row) for row, score in takewhile(lambda hit: hit[1] >= last, fused)], k)
         ranks: dict[int, dict[str, RankEntry]] = {row: {} for _, row in best}
         for name, hits in lists.items():
-            for rank, (score, row) in enumerate(hits, 1):
+            for rank, (score, row) in enumerate(hits[:depth], 1):
                 if row in ranks:
                     ranks[row][name] = RankEntry(rank=rank, score=score)
         return [Ranked(row, score, ranks[row]) for score, row in best]

@@ -1,9 +1,9 @@
 """Decides, before anything is generated, whether the evidence can answer the question at all.
 
-What is covered: no evidence; questions without searchable or medical content; drug names that the evidence does not
-contain; evidence of which nothing is about what is asked (`query.aboutness`).
+What is covered: no evidence; questions without searchable or medical content; names of drugs and of diseases that the
+evidence does not contain; evidence of which nothing is about what is asked (`query.aboutness`).
 What is not covered: evidence on the right matter that does not hold the answer (for example the right drug but not the
-population asked about), synonyms, and calibrated probabilities (`calibrate`).
+population asked about), synonyms, and calibrated probabilities (`calibration`).
 
 Whether a question is medical is read from its own words: how much of it the evidence covers did not tell 500 real
 patient questions from 100 about other things (median .32 against .45, because patients tell long stories).
@@ -12,10 +12,21 @@ patient questions from 100 about other things (median .32 against .45, because p
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from chimed_rag.query.aboutness import MIN_ABOUTNESS, aboutness
-from chimed_rag.query.question import Run, TermWeight, asked_names, asks_no_medicine, content_runs, is_medical, matter
+from chimed_rag.query.aspects import aspects
+from chimed_rag.query.question import (
+    Run,
+    TermWeight,
+    asked_names,
+    asks_no_medicine,
+    content,
+    content_runs,
+    is_medical,
+    matter,
+    substance_names,
+)
 from chimed_rag.query.rewriting import clinical
 from chimed_rag.records import Abstention, Evidence
 from chimed_rag.text import fold, terms
@@ -23,8 +34,25 @@ from chimed_rag.text import fold, terms
 MIN_NAME_COVERAGE = 0.7
 """A name counts as found if one passage has this share of it ("阿莫西林克拉维酸" for "阿莫西林克拉维酸钾")."""
 
+MIN_DISEASE_COVERAGE = 0.5
+"""The same for a disease: its name shares more with others, and a patient spells it less exactly."""
+
 _TITLE_PART = 3  # so many characters of the question in a title or heading make it a question to this literature
 _HAN = re.compile(r"[\u3400-\u9fff]")
+_CLAUSE_END = re.compile(r"[，,。.？?！!；;\s]+")
+_ASKS = re.compile("[吗么几怎啥哪]|[要能用可行](?:不|否)|多少|什么|如何|是否|还是")
+_TAKING = re.compile("[吃服喝停补掰嚼]|药|剂量|成分")
+# Stems of the Chinese generic names (药品通用名称) behind two characters, and pills; a verb before it begins no name.
+_DRUG = re.compile(
+    r"(?![吃买有服用喝打开是和与带换加])[\u4e00-\u9fff]{2}(?:沙班|沙坦|普利|地平|洛尔|他汀|列汀|列净|替尼|单抗|西林|沙星"
+    r"|霉素|硝唑|康唑|拉唑|替丁|洛韦|普坦|司他|昔布|膦酸|鲁肽|西泮|唑仑|昔康|洛芬|双胍)"
+    r"|(?:(?![吃买服用喝开])[\u4e00-\u9fff]){3,9}丸(?!子)"
+)
+# A noun before 性 and an ending of illness; 急性, 慢性 and the like make no name of their own.
+_DISEASE = re.compile(
+    r"(?!.{0,2}(?:[急慢良恶男女]|原发|继发|先天|后天)性)"
+    r"[\u4e00-\u9fff]{2}性[\u4e00-\u9fff]{1,6}?(?:综合[征症]|硬化|囊肿|[炎症病瘤癌])"
+)
 _ADVICE = "建议换用疾病、症状或药品的规范名称再问，或在文献库中加入相关资料；需要个人诊疗意见时请咨询医生或药师。"
 
 
@@ -53,8 +81,9 @@ def judge(
         return Abstention(
             reason="no_evidence", text=f"文献中没有检索到与{_quoted(runs)}相关的内容，因此不作回答。{_ADVICE}"
         )
-    names = [run for name in asked_names(clinical(question)) for run in content_runs(name, term_weight)]
-    lost = [name for name in names if _best(name, vocabularies) < MIN_NAME_COVERAGE * name.weight()]
+    lost = _lost_drugs(question, vocabularies, term_weight)
+    if all(passage.title for passage in evidence):
+        lost += _lost(_DISEASE.findall(content(question)), vocabularies, term_weight, MIN_DISEASE_COVERAGE)
     if not lost and max(aboutness(question, evidence, term_weight)) >= MIN_ABOUTNESS:
         return None
     missing = lost or [run for run in runs if _best(run, vocabularies) < run.weight() / 2] or runs
@@ -62,6 +91,35 @@ def judge(
         reason="weak_evidence",
         text=f"文献中没有找到与{_quoted(missing)}直接相关的内容，现有资料不足以回答这个问题，因此不作回答。{_ADVICE}",
     )
+
+
+def _lost_drugs(question: str, vocabularies: Sequence[frozenset[str]], term_weight: TermWeight | None) -> list[Run]:
+    """Drugs that the question is about and no passage names; one told in passing does not count.
+
+    It is about those that make up much of it or stand in a clause that asks, and about all of them if it asks about
+    taking something and no drug of it is found ("漏服了…，要补吗").
+    """
+    meant = clinical(question)
+    asking = [clause for clause in _CLAUSE_END.split(meant) if _ASKS.search(clause) or aspects(clause)]
+    about = dict.fromkeys([*asked_names(meant), *(name for clause in asking for name in _drugs(clause))])
+    lost = _lost(about, vocabularies, term_weight, MIN_NAME_COVERAGE)
+    if not lost and any(_TAKING.search(clause) for clause in asking):
+        named = _drugs(meant)
+        missing = _lost(named, vocabularies, term_weight, MIN_NAME_COVERAGE)
+        lost = missing if len(missing) == len(named) else []
+    return lost
+
+
+def _drugs(text: str) -> list[str]:
+    return list(dict.fromkeys([*substance_names(text), *_DRUG.findall(content(text))]))
+
+
+def _lost(
+    names: Iterable[str], vocabularies: Sequence[frozenset[str]], term_weight: TermWeight | None, share: float
+) -> list[Run]:
+    """The names of which no passage has that share, by weight."""
+    runs = [run for name in names for run in content_runs(name, term_weight)]
+    return [run for run in runs if _best(run, vocabularies) < share * run.weight()]
 
 
 def _in_scope(question: str, runs: list[Run], evidence: Sequence[Evidence]) -> bool:

@@ -1,9 +1,11 @@
 """Red flags: does a question describe an emergency that cannot wait for an answer?
 
-What is covered: the 25 emergencies of `red_flags.yaml`, by word patterns in simplified Chinese, colloquial and
+What is covered: the emergencies of `red_flags/*.yaml`, by word patterns in simplified Chinese, colloquial and
 clinical. A word counts only where it is alive: not negated (没有胸痛), not history (十年前中风过) and not a wish to
 know (怎么预防中风); some rules also excuse what is long-standing (胸痛两年了) or under treatment in hospital. A sign of
 urgency in the same clause (突然, 刚才, 现在, 又) brings it back to life, unless it is negated.
+Tried and left: signs that may lie anywhere in a long story (twice the false alarms; now within eight clauses), and
+habit words anywhere in a clause (经常 … excused a child with blue lips; now they stand just before the word).
 What is not covered: traditional characters, pinyin, typing errors and other languages; emergencies told in words
 that no pattern knows; what earlier turns of a conversation said. Silence here never means that there is no emergency.
 """
@@ -11,15 +13,18 @@ that no pattern knows; what earlier turns of a conversation said. Silence here n
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cached_property, lru_cache
 from importlib import resources
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chimed_rag.errors import ConfigError
 from chimed_rag.records import Notice
+from chimed_rag.safety.expressions import Needles, needles, pieces, spell_out
 from chimed_rag.text import fold
 
 Excuse = Literal["negation", "history", "care", "knowledge", "chronic"]
@@ -27,19 +32,16 @@ Excuse = Literal["negation", "history", "care", "knowledge", "chronic"]
 MAX_CHARACTERS = 4000
 """Of a longer question the first and the last half of this many characters are read, so that the time stays bounded."""
 
+_REACH = 48
+"""How many characters before a word may deny it; the expressions of `shared` reach no further."""
+_NEAR = 8
+"""Within how many clauses in a row the groups of a pattern must lie; what is further apart seldom is one story."""
 _SPACE = re.compile(r"[ \t\r\f\v\u00a0\u200b-\u200d\ufeff]+")
 _CLAUSE = re.compile(r"[^,，。.！!？?；;：:~～…\n]+(?:(?<=\d)\.(?=\d)[^,，。.！!？?；;：:~～…\n]+)*")
-_MENTION = re.compile(r"<(\w+)>")
-
-
-class _Pattern(BaseModel):
-    """Word groups that must all be alive, in one clause or anywhere; `unless` says that it is something else."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    groups: tuple[re.Pattern[str], ...]
-    one_clause: bool = False
-    unless: re.Pattern[str] | None = None
+_SHARED = {
+    *("negated_before", "negated_after", "acute", "sudden", "history", "history_after", "dead", "care", "knowledge"),
+    *("definition", "lecture", "hypothetical_before", "chronic", "habit", "personal"),
+}
 
 
 class RedFlag(BaseModel):
@@ -51,149 +53,214 @@ class RedFlag(BaseModel):
     name: str
     what_to_do: str
     excuses: frozenset[Excuse] = frozenset({"negation", "history", "knowledge"})
-    patterns: tuple[_Pattern, ...] = Field(min_length=1)
-    triggers: tuple[str, ...] = Field(min_length=3)
-    near_misses: tuple[str, ...] = Field(min_length=2)
+    triggers: tuple[str, ...] = Field(min_length=4)
+    near_misses: tuple[str, ...] = Field(min_length=3)
 
 
-class _Shared(BaseModel):
-    """The expressions that excuse a finding, and those that bring it back."""
+class _Group:
+    """One expression, compiled when a text first has a needle of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    def __init__(self, source: str, found: Needles) -> None:
+        self.source = source
+        self.needles = found
 
-    negated_before: re.Pattern[str]
-    negated_after: re.Pattern[str]
-    acute: re.Pattern[str]
-    sudden: re.Pattern[str]
-    history: re.Pattern[str]
-    history_after: re.Pattern[str]
-    dead: re.Pattern[str]
-    care: re.Pattern[str]
-    knowledge: re.Pattern[str]
-    definition: re.Pattern[str]
-    hypothetical_before: re.Pattern[str]
-    chronic: re.Pattern[str]
-    personal: re.Pattern[str]
+    @cached_property
+    def compiled(self) -> re.Pattern[str]:
+        return re.compile(self.source)
+
+    def commonness(self) -> tuple[int, int]:
+        """Low for what seldom occurs, which is better looked for first."""
+        return (-min(map(len, self.needles)), len(self.needles)) if self.needles else (0, 0)
+
+    def spans(self, clause: _Clause) -> Iterator[tuple[int, int]]:
+        """Where the expression matches in a clause."""
+        if self.needles is None or not self.needles.isdisjoint(clause.pieces):
+            for found in self.compiled.finditer(clause.text):
+                yield found.span()
 
 
-class RedFlags(BaseModel):
-    """A whole file of rules, compiled."""
+class _Pattern:
+    """Groups that must all be alive, in one clause or anywhere; `unless` says that it is something else."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    def __init__(self, groups: Iterable[_Group], one_clause: bool, unless: _Group | None) -> None:
+        self.groups = sorted(groups, key=_Group.commonness)
+        self.distinct = frozenset(self.groups)
+        self.one_clause = one_clause
+        self.unless = unless
 
-    shared: _Shared
-    rules: tuple[RedFlag, ...] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _ids_differ(self) -> RedFlags:
-        ids = [rule.id for rule in self.rules]
-        if len(set(ids)) != len(ids):
+class RedFlags:
+    """All rules: read once, compiled as they are needed."""
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        files = [yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) for text in sources]  # noqa: S506
+        self._words: dict[str, str] = {}
+        self._needles: dict[str, Needles] = {}
+        self._groups: dict[str, _Group] = {}
+        for name, expression in (item for file in files for item in file.get("words", {}).items()):
+            self._needles[name] = needles(expression, self._needles)
+            self._words[name] = spell_out(expression, self._words)
+        shared = {name: self._group(text) for file in files for name, text in file.get("shared", {}).items()}
+        if set(shared) != _SHARED:
+            raise ValueError(f"'shared' has to define exactly: {', '.join(sorted(_SHARED))}")
+        self.shared = shared
+        rules = [rule for file in files for rule in file.get("rules", ())]
+        self._patterns = [[self._pattern(raw) for raw in rule.pop("patterns")] for rule in rules]
+        self.rules = tuple(RedFlag.model_validate(rule) for rule in rules)
+        if not self.rules or not all(self._patterns):
+            raise ValueError("there is no rule, or a rule without a pattern")
+        if len({rule.id for rule in self.rules}) != len(self.rules):
             raise ValueError("two rules have the same id")
-        return self
+        self._by_needle: dict[str, list[_Group]] = defaultdict(list)
+        self._unknown = [group for group in self._groups.values() if group.needles is None]
+        for group in self._groups.values():
+            for needle in group.needles or ():
+                self._by_needle[needle].append(group)
+
+    def raised(self, question: str, *, quick: bool = True) -> list[RedFlag]:
+        """The rules that a question raises, in their order.
+
+        Args:
+            question: as it was typed; of a long one, beginning and end are read (`MAX_CHARACTERS`).
+            quick: leave out, before anything is matched, what cannot match; the result is the same.
+        """
+        reading = _Reading(question, self.shared)
+        possible = set(self._unknown if quick else self._groups.values())
+        for piece in reading.pieces if quick else ():
+            possible.update(self._by_needle.get(piece, ()))
+        return [
+            rule
+            for rule, patterns in zip(self.rules, self._patterns, strict=True)
+            if any(pattern.distinct <= possible and reading.holds(pattern, rule.excuses) for pattern in patterns)
+        ]
+
+    def expressions(self) -> list[str]:
+        """Every expression as `re` takes it; they are otherwise compiled only when they are needed."""
+        return list(self._groups)
+
+    def _group(self, expression: str) -> _Group:
+        source = spell_out(expression, self._words)
+        return self._groups.setdefault(source, _Group(source, needles(expression, self._needles)))
+
+    def _pattern(self, raw: str | dict[str, Any]) -> _Pattern:
+        """A plain expression, or `clause: [...]` (all in one clause) or `all: [...]` (anywhere), with `unless: ...`."""
+        entry: dict[str, Any] = {"clause": [raw]} if isinstance(raw, str) else dict(raw)
+        unless = entry.pop("unless", None)
+        ((scope, groups),) = entry.items()
+        if scope not in ("clause", "all"):
+            raise ValueError(f"a pattern has 'clause' or 'all', not {scope!r}")
+        return _Pattern(map(self._group, groups), scope == "clause", self._group(unless) if unless else None)
+
+
+class _Clause:
+    """A stretch between two punctuation marks, and what in it may excuse a word."""
+
+    def __init__(self, text: str, shared: dict[str, _Group]) -> None:
+        self.text = text
+        self.pieces = pieces(text)
+        self._shared = shared
+        self._known: dict[str, bool] = {}
+
+    def tells(self, name: str) -> bool:
+        if name not in self._known:
+            self._known[name] = self._shared[name].compiled.search(self.text) is not None
+        return self._known[name]
 
 
 class _Reading:
-    """A question, cut into clauses; answers whether a word group is alive in it."""
+    """A question, cut into clauses; answers in which of them a word group is alive."""
 
-    def __init__(self, question: str, shared: _Shared) -> None:
+    def __init__(self, question: str, shared: dict[str, _Group]) -> None:
         if len(question) > MAX_CHARACTERS:
             question = question[: MAX_CHARACTERS // 2] + "\n" + question[-MAX_CHARACTERS // 2 :]
         self.text = _SPACE.sub("", fold(question))
-        self.clauses = _CLAUSE.findall(self.text)
         self._shared = shared
-        nobody = not shared.acute.search(self.text) and not shared.personal.search(self.text)
-        self._wants_to_know = nobody and bool(shared.knowledge.search(self.text) or shared.definition.search(self.text))
-        self._in_care = bool(shared.care.search(self.text))
-        self._long = bool(shared.chronic.search(self.text)) and not shared.sudden.search(self.text)
+        self._clauses = [_Clause(clause, shared) for clause in _CLAUSE.findall(self.text)]
+        self._whole = _Clause(self.text, shared)
+        self.pieces = self._whole.pieces
+        self._alive_in: dict[tuple[_Group, frozenset[Excuse]], frozenset[int]] = {}
+
+    @cached_property
+    def _wants_to_know(self) -> bool:
+        tells = self._whole.tells
+        if tells("personal"):
+            return False
+        return tells("lecture") or (not tells("acute") and (tells("knowledge") or tells("definition")))
 
     def holds(self, pattern: _Pattern, excuses: frozenset[Excuse]) -> bool:
-        """Whether every group is alive: anywhere in the question, or all in one clause."""
-        if not all(group.search(self.text) for group in pattern.groups):
-            return False
-        if pattern.unless and pattern.unless.search(self.text):
-            return False
-        if pattern.one_clause:
-            return any(
-                all(self._alive_in(clause, group, excuses) for group in pattern.groups) for clause in self.clauses
+        """Whether every group is alive: all in one clause, or in clauses that are near each other."""
+        alive = []
+        for group in pattern.groups:
+            alive.append(self._alive(group, excuses))
+            if not alive[-1]:
+                return False
+        reach = 1 if pattern.one_clause else _NEAR
+        together = any(
+            all(any(first <= clause < first + reach for clause in found) for found in alive)
+            for first in frozenset().union(*alive)
+        )
+        return together and not (pattern.unless and pattern.unless.compiled.search(self.text))
+
+    def _alive(self, group: _Group, excuses: frozenset[Excuse]) -> frozenset[int]:
+        """The numbers of the clauses in which a group is alive."""
+        if (group, excuses) not in self._alive_in:
+            self._alive_in[group, excuses] = frozenset(
+                number
+                for number, clause in enumerate(self._clauses)
+                if any(self._counts(clause, *span, excuses) for span in group.spans(clause))
             )
-        return all(any(self._alive_in(clause, group, excuses) for clause in self.clauses) for group in pattern.groups)
+        return self._alive_in[group, excuses]
 
-    def _alive_in(self, clause: str, group: re.Pattern[str], excuses: frozenset[Excuse]) -> bool:
-        return any(self._alive(clause, *found.span(), excuses) for found in group.finditer(clause))
-
-    def _alive(self, clause: str, begin: int, end: int, excuses: frozenset[Excuse]) -> bool:
-        shared = self._shared
-        before, after = clause[:begin], clause[end:]
-        if "negation" in excuses and (shared.negated_before.search(before) or shared.negated_after.match(after)):
+    def _counts(self, clause: _Clause, begin: int, end: int, excuses: frozenset[Excuse]) -> bool:
+        """Whether nothing excuses one match."""
+        shared, before, text = self._shared, clause.text[max(0, begin - _REACH) : begin], clause.text
+        if "negation" in excuses and (
+            shared["negated_before"].compiled.search(before) or shared["negated_after"].compiled.match(text, end)
+        ):
             return False
         if "knowledge" in excuses:
-            if self._wants_to_know or shared.hypothetical_before.search(before):
+            if self._wants_to_know or shared["hypothetical_before"].compiled.search(before):
                 return False
-            if shared.knowledge.search(clause) and not shared.acute.search(clause):
+            if clause.tells("knowledge") and not clause.tells("acute"):
                 return False
-        if "history" in excuses and shared.dead.search(clause):
+        if "history" in excuses and clause.tells("dead"):
             return False
-        if shared.acute.search(clause):
+        if "chronic" in excuses and shared["habit"].compiled.search(before) and not clause.tells("sudden"):
+            return False
+        if clause.tells("acute"):
             return True
-        if "history" in excuses and (shared.history.search(clause) or shared.history_after.match(after)):
+        if "history" in excuses and (clause.tells("history") or shared["history_after"].compiled.match(text, end)):
             return False
-        if "care" in excuses and self._in_care:
+        if "care" in excuses and self._whole.tells("care"):
             return False
-        return not ("chronic" in excuses and self._long)
+        return not ("chronic" in excuses and self._whole.tells("chronic") and not self._whole.tells("sudden"))
 
 
-def read_red_flags(source: str) -> RedFlags:
-    """Rules from the text of a YAML file in the form of `red_flags.yaml`.
+def read_red_flags(*sources: str) -> RedFlags:
+    """Rules from the texts of YAML files in the form of `red_flags/*.yaml`; words may be used after their definition.
 
     Raises:
-        ConfigError: not YAML, an unknown or missing key, or an expression that does not compile.
+        ConfigError: not YAML, an unknown or missing key, a word that is not defined, or a rule without sentences.
     """
     try:
-        raw = yaml.load(source, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
-        words: dict[str, str] = {}
-        for name, expression in raw["words"].items():
-            words[name] = _spell_out(expression, words)
-        shared = {name: re.compile(_spell_out(text, words)) for name, text in raw["shared"].items()}
-        rules = [rule | {"patterns": [_pattern(p, words) for p in rule["patterns"]]} for rule in raw["rules"]]
-        return RedFlags.model_validate({"shared": shared, "rules": rules})
-    except (yaml.YAMLError, re.error, KeyError, TypeError, AttributeError, ValueError) as error:
+        return RedFlags(sources)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
         raise ConfigError(f"the red flags cannot be read: {error}") from error
 
 
-def _spell_out(expression: str, words: dict[str, str]) -> str:
-    return _MENTION.sub(lambda found: f"(?:{words[found[1]]})", expression)
-
-
-def _pattern(raw: str | dict[str, Any], words: dict[str, str]) -> _Pattern:
-    """A plain expression, or `clause: [...]` (all in one clause) or `all: [...]` (anywhere), with `unless: ...`."""
-    entry: dict[str, Any] = {"clause": [raw]} if isinstance(raw, str) else dict(raw)
-    unless = entry.pop("unless", None)
-    ((scope, groups),) = entry.items()
-    if scope not in ("clause", "all"):
-        raise ConfigError(f"the red flags cannot be read: a pattern has 'clause' or 'all', not {scope!r}")
-    return _Pattern(
-        groups=tuple(re.compile(_spell_out(group, words)) for group in groups),
-        one_clause=scope == "clause",
-        unless=re.compile(_spell_out(unless, words)) if unless else None,
-    )
-
-
 @lru_cache(maxsize=1)
-def _book() -> RedFlags:
-    return read_red_flags(resources.files("chimed_rag.safety").joinpath("red_flags.yaml").read_text("utf-8"))
+def book() -> RedFlags:
+    """The shipped rules; their files are read in the order of their names."""
+    folder = resources.files("chimed_rag.safety").joinpath("red_flags")
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    return read_red_flags(*(file.read_text("utf-8") for file in files))
 
 
 def red_flags() -> tuple[RedFlag, ...]:
     """The shipped rules, in the order in which their notices are given."""
-    return _book().rules
+    return book().rules
 
 
 def triage(question: str) -> list[Notice]:
     """One `emergency` notice for each red flag that the question raises, most urgent first; usually none."""
-    book = _book()
-    reading = _Reading(question, book.shared)
-    return [
-        Notice(kind="emergency", text=rule.what_to_do, rule=rule.id)
-        for rule in book.rules
-        if any(reading.holds(pattern, rule.excuses) for pattern in rule.patterns)
-    ]
+    return [Notice(kind="emergency", text=rule.what_to_do, rule=rule.id) for rule in book().raised(question)]

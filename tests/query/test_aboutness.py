@@ -1,6 +1,7 @@
 import pytest
 
-from chimed_rag.query.aboutness import aboutness
+from chimed_rag.query.aboutness import AGREED, aboutness
+from chimed_rag.records import RankEntry
 from tests.contracts.generator_contract import passages
 
 
@@ -34,3 +35,18 @@ def test_rare_words_weigh_more():
 def test_bears_passages_and_questions_without_words():
     assert aboutness("？？", passages("", "狐臭", title="")) == [0.0, 0.0]
     assert aboutness("狐臭", []) == []
+
+
+def ranked(passage, **ranks):
+    return passage.model_copy(update={"ranks": {name: RankEntry(rank=rank, score=1.0) for name, rank in ranks.items()}})
+
+
+def test_a_first_passage_on_which_the_retrievers_agree_needs_less_of_its_own():
+    first, second = passages("外痔是静脉曲张。", "外痔会痛。", title="外痔疮")
+    alone = aboutness("外痔出血", [first, second])  # three quarters each, as above
+    assert alone == [pytest.approx(0.75)] * 2
+    agreed = aboutness("外痔出血", [ranked(first, dense=1, lexical=7), second])
+    assert agreed == [pytest.approx(1 - 0.25 * (1 - AGREED)), pytest.approx(0.75)]
+    for ranks in ({"dense": 2, "lexical": 1}, {"dense": 1}, {"lexical": 1}):  # not first there, or nobody to agree with
+        assert aboutness("外痔出血", [ranked(first, **ranks), second]) == alone
+    assert aboutness("外痔出血", [first, ranked(second, dense=1, lexical=1)]) == alone

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chimed_rag.errors import InputError
-from chimed_rag.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
+from chimed_rag.retrieval.fusion import UNFOUND, cosine_fusion, reciprocal_rank_fusion, weighted_fusion
 
 DENSE = [("a", 0.9), ("b", 0.7), ("c", 0.5)]
 LEXICAL = [("d", 12.0), ("c", 9.0), ("a", 3.0)]
@@ -123,3 +123,21 @@ def test_what_cannot_be_used_is_refused() -> None:
         weighted_fusion({"r": DENSE}, {"r": 1.0}, "theoretical")
     with pytest.raises(InputError, match="there are: minmax, theoretical"):
         weighted_fusion({"r": DENSE}, {"r": 1.0}, "softmax")  # type: ignore[arg-type]
+
+
+def test_cosine_fusion_adds_the_share_of_the_best_bm25_and_the_weighted_cosine() -> None:
+    fused = dict(cosine_fusion([("a", 8.0), ("b", 4.0)], [("c", 0.9), ("a", 0.5), ("b", -0.1)], 2.0, full=False))
+    assert fused == pytest.approx({"a": 8 / 8 + 2 * 0.5, "b": 4 / 8 - 2 * 0.1, "c": 2 * 0.9})
+
+
+def test_what_a_full_lexical_list_does_not_hold_may_have_scored_almost_its_last() -> None:
+    fused = dict(cosine_fusion([("a", 8.0), ("b", 4.0)], [("c", 0.9)], 1.0, full=True))
+    assert fused["c"] == pytest.approx(0.9 + UNFOUND * 4 / 8)
+    assert fused["b"] == pytest.approx(0.5)  # no cosine was given: it counts as 0
+
+
+def test_cosine_fusion_does_without_either_list() -> None:
+    assert cosine_fusion([], [("a", 0.5)], 2.0, full=False) == [("a", 1.0)]
+    assert cosine_fusion([("a", 3.0), ("b", 3.0)], [], 2.0, full=False) == [("a", 1.0), ("b", 1.0)]
+    with pytest.raises(InputError, match="finite"):
+        cosine_fusion([("a", float("nan"))], [("a", 1.0)], 1.0, full=False)

@@ -101,6 +101,43 @@ def test_a_drug_in_passing_does_not_end_a_long_story():
     assert reason(story, evidence) is None
 
 
+STENT = passages("漏服利伐沙班当天想起应补服。冠心病支架术后长期服药。", title="冠心病", headings=("用药",))
+
+
+@pytest.mark.parametrize(
+    ("question", "missing"),
+    [
+        ("家里三代人都有冠心病，我今年也查出来了，放了支架，长期服药，托伐普坦这个药要不要早点吃", "托伐普坦"),
+        ("做完支架出院带的替格沙班，今天忘吃了要补吗", "沙班"),
+        ("老中医给冠心病的爷爷开了九参安神定心丸，吃了一个礼拜，里头都有啥成分", "九参安神定心丸"),
+        ("被诊断为缺窦性冠心炎，冠心病会遗传吗", "缺窦性冠心炎"),
+    ],
+)
+def test_names_that_the_question_is_about_and_no_passage_has(question, missing):
+    abstention = judge(question, STENT, term_weight=weight)
+    assert abstention is not None and abstention.reason == "weak_evidence" and missing in abstention.text
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "冠心病支架术后漏服利伐沙班要补吗",
+        "冠心病做了支架，术后以前吃过托伐普坦，后来长期服药，现在漏服利伐沙班要补吗",  # the one asked about is there
+        "冠心病支架术后吃过替格沙班，冠心病的支架能管多久",  # in passing: nothing is asked about taking it
+        "急性冠心病支架术后长期服药吗",  # 急性 makes no name
+        "冠心病支架术后吃丸子可以吗",
+    ],
+)
+def test_names_in_passing_and_names_that_are_there(question):
+    assert judge(question, STENT, term_weight=weight) is None
+
+
+def test_a_disease_is_not_missed_where_documents_have_no_titles():
+    untitled = passages("冠心病一般不遗传。", title="")
+    question = "被诊断为缺窦性冠心炎，冠心病会遗传吗"
+    assert judge(question, untitled, term_weight=weight) is None
+
+
 def test_evidence_on_another_matter_that_shares_the_words_of_the_question():
     evidence = passages("三级手术是指风险较高、过程较复杂的手术。", title="医疗机构管理", headings=("手术分级",))
     weights = {"狐臭": 9.0, "手术": 4.0, "风险": 5.0}

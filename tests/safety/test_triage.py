@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,17 +12,23 @@ from pathlib import Path
 import pytest
 
 from chimed_rag.errors import ConfigError
-from chimed_rag.safety.triage import RedFlag, read_red_flags, red_flags, triage
+from chimed_rag.safety.expressions import needles, spell_out
+from chimed_rag.safety.triage import RedFlag, book, read_red_flags, red_flags, triage
 
 FLAGS = red_flags()
+# Rule (or - where nothing may be raised), tab, sentence. Written apart from the rules, which were then mended where
+# they missed one: these sentences guard what is reached, they do not measure what is found.
+SENTENCES = [
+    line.split("\t") for line in Path(__file__).with_name("red_flag_sentences.tsv").read_text("utf-8").splitlines()
+]
 
 
 def _raised(question: str) -> list[str]:
     return [notice.rule for notice in triage(question)]
 
 
-def test_there_are_25_rules() -> None:
-    assert len(FLAGS) == 25
+def test_there_are_95_rules() -> None:
+    assert len(FLAGS) == 95
 
 
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.id)
@@ -37,7 +44,8 @@ class TestRule:
     def test_it_says_what_to_do_and_whom_to_call(self, flag: RedFlag) -> None:
         assert "120" in flag.what_to_do
         assert flag.what_to_do.endswith("。")
-        assert ("12356" in flag.what_to_do) == (flag.id == "self_harm")
+        mind = {"self_harm", "psychosis_harm", "postpartum_psychosis", "violence_rape"}
+        assert ("12356" in flag.what_to_do) == (flag.id in mind)
 
 
 # Written apart from the rules, which were then mended where they missed one: not a measure of what they find.
@@ -114,6 +122,72 @@ def test_everyday_questions_stay_calm(question: str) -> None:
     assert _raised(question) == []
 
 
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.id)
+def test_many_ways_of_telling_raise_the_rule(flag: RedFlag) -> None:
+    sentences = [sentence for rule, sentence in SENTENCES if rule == flag.id]
+    assert len(sentences) >= 7
+    assert [sentence for sentence in sentences if flag.id not in _raised(sentence)] == []
+
+
+def test_what_only_looks_like_an_emergency_stays_calm() -> None:
+    calm = [sentence for rule, sentence in SENTENCES if rule == "-"]
+    assert len(calm) >= 60
+    assert [sentence for sentence in calm if _raised(sentence)] == []
+
+
+@pytest.mark.parametrize("question", ["怎么预防{}？", "什么是{}", "{}有哪些症状？", "{}的发病机制"])
+def test_whoever_wants_to_know_is_not_alarmed(question: str) -> None:
+    names = [flag.name for flag in FLAGS]
+    assert [name for name in names if _raised(question.format(name))] == []
+
+
+def test_the_quick_way_leaves_nothing_out() -> None:
+    sentences = [sentence for _, sentence in SENTENCES]
+    stories = ["。".join(sentences[n : n + 5]) for n in range(0, len(sentences), 5)]
+    for text in stories:
+        assert book().raised(text) == book().raised(text, quick=False), text
+
+
+def test_every_expression_compiles_and_repeats_no_group_without_end() -> None:
+    for expression in book().expressions():
+        re.compile(expression)
+        assert not re.search(r"\)[*+]", expression), expression
+
+
+@pytest.mark.parametrize(
+    ("expression", "found"),
+    [
+        ("头疼", {"头疼"}),
+        ("头(?:很)?疼", {"头"}),
+        ("[手脚]麻", {"手麻", "脚麻"}),
+        ("昏迷|晕倒", {"昏迷", "晕倒"}),
+        ("(?<!不)昏迷(?!吗)", {"昏迷"}),
+        ("血?", None),
+        (r"\d度", {"度"}),
+        ("<pain>得", {"疼得", "痛得"}),
+        ("头~(?:疼|痛)", {"头"}),
+        ("血压|.", None),
+    ],
+)
+def test_needles_are_in_every_match(expression: str, found: set[str] | None) -> None:
+    assert needles(expression, {"pain": frozenset({"疼", "痛"})}) == found
+
+
+def test_short_forms_are_spelled_out() -> None:
+    expression = spell_out("头~(?:<pain>)…吐", {"pain": "疼|痛"})
+    assert re.search(expression, "头很疼还想吐")
+    assert not re.search(expression, "头不疼还想吐")
+    with pytest.raises(KeyError):
+        spell_out("<joy>", {})
+
+
+def test_signs_far_apart_in_a_story_are_no_single_emergency() -> None:
+    near = "左腿突然肿了，胸口疼，喘不上气"
+    far = "左腿肿了，" + "天气好，" * 8 + "打喷嚏时气短"
+    assert "pulmonary_embolism" in _raised(near)
+    assert _raised(far) == []
+
+
 def test_negation_reaches_through_a_list_but_not_past_a_turn() -> None:
     assert _raised("没有胸痛、呼吸困难和昏迷") == []
     assert _raised("没有发烧，但是突然呼吸困难") == ["breathing"]
@@ -148,6 +222,11 @@ def test_rules_keep_their_order_and_threads_agree() -> None:
         assert all(found == alone for found in pool.map(_raised, [question] * 64))
 
 
+def test_a_long_question_takes_less_than_two_milliseconds() -> None:
+    question = "我妈今年六十岁，有高血压，这两天感冒咳嗽，没有发烧，请问吃什么药比较好？" * 8
+    assert min(_timed(question[:300]) for _ in range(50)) < 2e-3
+
+
 def test_a_question_takes_less_than_a_millisecond() -> None:
     question = "我妈今年六十岁，有高血压，这两天感冒咳嗽，没有发烧，请问吃什么药比较好？"
     best = min(_timed(question) for _ in range(50))
@@ -178,7 +257,7 @@ def test_rules_that_cannot_be_read_are_a_configuration_error(source: str) -> Non
 def test_few_everyday_questions_are_raised(shared_data: Path) -> None:
     """Under 3 % of real patient questions raise anything.
 
-    57 of 2,984 do. When there were 55, read by hand, 29 were emergencies or urgent, 4 more so but already in hospital.
+    76 of 2,984 do; read by hand, 41 were emergencies or urgent, 10 more so but already in hospital.
     """
     queries = shared_data / "eval/huatuo_retrieval_dev/queries.jsonl.gz"
     with gzip.open(queries, "rt", encoding="utf-8") as lines:
