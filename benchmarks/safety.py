@@ -3,8 +3,8 @@
     python benchmarks/safety.py
 
 Each of 200 questions of `tests/starter_questions.jsonl` (development half) is asked of the starter literature; the
-draft is the first ten sentences of its evidence, cited by number without a place, as a language model cites, every second one
-with its first clause moved to the end, so that the proof has to search. Times are those of the trace, wall clock.
+draft is the first ten sentences of its evidence, cited by number without a place, as a language model cites, every
+second one with its first clause moved to the end, so that the proof has to search. Times are those of the trace.
 Not measured: what the steps decide (see proof.py, redaction.py, triage.py, abstention.py).
 """
 
