@@ -10,53 +10,56 @@ Takes text in `text.plain_forms`, gives (start, end); time is linear in the text
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
 from chimed_rag.safety.identifiers import words
+from chimed_rag.safety.late import Late
 
 _LONGEST = 70
 _GAP = 9  # characters between the ends of two parts, at most
-_BODY = re.compile(rf"[\u4e00-\u9fffA-Za-z0-9#\-－—（）() 、]{{2,{_LONGEST}}}")
-_FIELD = re.compile(rf"[^，。；,;！？!?\n〔〕]{{2,{_LONGEST}}}")
-_TAIL = re.compile(r"[-－—#]?\d{1,5}(?:[-－—]\d{1,5}){0,3}(?:号楼|室|号|户|栋|单元)?(?![\d.:：年月天岁次元%mM℃])")
-_NO_PART = re.compile(r"[的有吗么呢患病诊医您你他她们]|附近|医院|[，。；]|发烧|咳嗽|因为|可以|怎么")
-_SIGN = re.compile(r"[，。；！？,;!?\n〔〕]")
-_BACK = re.compile(rf"[住在到至往寄去找：:于址是]|来自|{_SIGN.pattern}")
-_NUMBERED = re.compile(r"[\dA-Za-z一二三四五六七八九十甲乙丙]")
+_BODY = Late(rf"[\u4e00-\u9fffA-Za-z0-9#\-－—（）() 、]{{2,{_LONGEST}}}")
+_DIGIT = Late(r"\d")
+_FIELD = Late(rf"[^，。；,;！？!?\n〔〕]{{2,{_LONGEST}}}")
+_TAIL = Late(r"[-－—#]?\d{1,5}(?:[-－—]\d{1,5}){0,3}(?:号楼|室|号|户|栋|单元)?(?![\d.:：年月天岁次元%mM℃])")
+_NO_PART = Late(r"[的有吗么呢患病诊医您你他她们]|附近|医院|[，。；]|发烧|咳嗽|因为|可以|怎么")
+_SIGN = Late(r"[，。；！？,;!?\n〔〕]")
+_BACK = Late(rf"[住在到至往寄去找：:于址是]|来自|{_SIGN.source}")
+_NUMBERED = Late(r"[\dA-Za-z一二三四五六七八九十甲乙丙]")
 _BEFORE = 30  # characters before a house, at most
-_HOUSE = re.compile(
+_HOUSE = Late(
     r"(?:大街|街|大道|路|巷|胡同|里弄|弄|新村|村|庄|里|小区|花园|家园|公寓|苑|[家花公]园|城|府|湾|家属院|号院|[一二三四五六七八九十东南西北]区)"
-    r"\d{1,4}(?:号院|号楼|号|栋|幢|弄|单元|座|组)(?![床诊针线])"
+    r"\d{1,4}(?:号院|号楼|号|栋|幢|弄|单元|座|组)(?![床诊针线])",
+    "街道路巷同弄村庄里区园寓苑城府湾院",
 )
 
 
 class _Lists(NamedTuple):
-    cue: re.Pattern[str]
-    label: re.Pattern[str]
-    province: re.Pattern[str]
-    part: re.Pattern[str]
+    cue: Late
+    label: Late
+    province: Late
+    part: Late
     levels: dict[str, int]
-    no_place: re.Pattern[str]
+    no_place: Late
 
 
 @cache
 def _lists() -> _Lists:
     found = words()
 
-    def any_of(*names: str) -> str:
-        return "|".join(sorted((word for name in names for word in found[name]), key=lambda word: (-len(word), word)))
+    def longest_first(*names: str) -> list[str]:
+        return sorted((word for name in names for word in found[name]), key=lambda word: (-len(word), word))
 
+    lives, labels, provinces = (longest_first(name) for name in ("lives", "address_labels", "provinces"))
     levels = {word: level for level, name in enumerate(("areas", "places", "houses", "homes")) for word in found[name]}
     return _Lists(
-        re.compile(f"(?:{any_of('lives')})[是为:：\\s]{{0,3}}"),
-        re.compile(f"(?:{any_of('address_labels')})[是为:：\\s]{{1,4}}"),
-        re.compile(f"(?:{any_of('provinces')})(?![东西南北中]?[路街])"),
-        re.compile(any_of("areas", "places", "houses", "homes")),
+        Late(f"(?:{'|'.join(lives)})[是为:：\\s]{{0,3}}", lives),
+        Late(f"(?:{'|'.join(labels)})[是为:：\\s]{{1,4}}", labels),
+        Late(f"(?:{'|'.join(provinces)})(?![东西南北中]?[路街])", provinces),
+        Late("|".join(longest_first("areas", "places", "houses", "homes"))),
         levels,
-        re.compile(any_of("not_places")),
+        Late("|".join(longest_first("not_places"))),
     )
 
 
@@ -67,7 +70,7 @@ def find_addresses(text: str) -> Iterator[tuple[int, int]]:
         end, levels = _chain(text, match.end(), lists)
         if levels:
             yield match.end(), end
-        elif (field := _FIELD.match(text, match.end())) and re.search(r"\d", field[0]):
+        elif (field := _FIELD.match(text, match.end())) and _DIGIT.search(field[0]):
             yield field.span()
     for match in lists.cue.finditer(text):
         end, levels = _chain(text, match.end(), lists)
@@ -80,7 +83,8 @@ def find_addresses(text: str) -> Iterator[tuple[int, int]]:
             if 3 in levels or {1, 2} <= levels:
                 done = end
                 yield match.start(), end
-    yield from _houses(text, lists)
+    if any(map(str.isdigit, text)):
+        yield from _houses(text, lists)
 
 
 def _houses(text: str, lists: _Lists) -> Iterator[tuple[int, int]]:

@@ -19,9 +19,8 @@ class Late:
 
     Args:
         source: the expression.
-        needs: characters or words one of which is in every text that holds a match; none where nothing is known. Only
-            `search` and `finditer` look for them, in the whole text: an expression that is tried at many places of a
-            text by `match`, or within bounds, should have none, since looking takes time linear in the text.
+        needs: characters or words one of which is in every text that holds a match; none where nothing is known. They
+            are looked for where a whole text is searched, not at a place or within bounds: the time stays linear.
         flags: of `re.compile`.
     """
 
@@ -41,11 +40,11 @@ class Late:
 
     def finditer(self, text: str, *bounds: int) -> Iterator[Match]:
         """All matches, in order."""
-        return self.compiled.finditer(text, *bounds) if self.possible(text) else iter(())
+        return self.compiled.finditer(text, *bounds) if bounds or self.possible(text) else iter(())
 
     def search(self, text: str, *bounds: int) -> Match | None:
         """The first match."""
-        return self.compiled.search(text, *bounds) if self.possible(text) else None
+        return self.compiled.search(text, *bounds) if bounds or self.possible(text) else None
 
     def match(self, text: str, *bounds: int) -> Match | None:
         """The match that begins at a place."""

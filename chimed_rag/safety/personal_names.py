@@ -23,19 +23,24 @@ from functools import cache
 from typing import NamedTuple
 
 from chimed_rag.safety.identifiers import words
+from chimed_rag.safety.late import Late
 
 _HAN = "\u4e00-\u9fff"
 _FILLER = r"[\s:：]{0,6}(?:的?(?:名字)?(?:叫做|叫|是|为|姓名|名叫)[\s:：]{0,3})?[“\"【\[]?"
-_DOTTED = re.compile(rf"[{_HAN}]{{2,8}}[·•‧・][{_HAN}]{{2,8}}(?:[·•‧・][{_HAN}]{{2,8}})?")
-_SPACED = re.compile(rf"([{_HAN}])[ \u3000]{{1,3}}[{_HAN}](?![{_HAN}])")  # 姓名：张 三
+_DOTTED = Late(rf"[{_HAN}]{{2,8}}[·•‧・][{_HAN}]{{2,8}}(?:[·•‧・][{_HAN}]{{2,8}})?")
+_DOTS = frozenset("·•‧・")
+_SPACED = Late(rf"([{_HAN}])[ \u3000]{{1,3}}[{_HAN}](?![{_HAN}])")  # 姓名：张 三
+_LOOK = re.compile(r"\(\?[^()]*\)")  # looking around, in an expression of `people`
 _AFTER_DOTTED = frozenset("的是在有让给把被对从说因和与及自今昨现上下前后近患又也就都已入出做去男女住年")
 _DOT = rf"[{_HAN}]{{2,8}}[·•‧・][{_HAN}]{{2,8}}"
-_SEX = re.compile(
+_SEX = Late(
     rf"(?<![{_HAN}·•‧・])({_DOT}|[{_HAN}]{{2,4}})(?=[，,、\s]{{1,4}}[男女][，,、\s。；;)）\d性]|\s?[（(]\s?[男女][，,、\s)）\d性]"
-    r"|[，,、\s(（]{1,3}\d{1,3}\s?(?:周?岁|个月))"
+    r"|[，,、\s(（]{1,3}\d{1,3}\s?(?:周?岁|个月))",
+    "男女岁月",
 )
-_MASK = re.compile(
-    rf"((?:(?!某)[{_HAN}]){{1,2}})(?:某某|某(?![些种个人时日段项类一药病医院部方处地物])|(?<!于)[xX×*＊○〇]{{2}}(?![A-Za-z0-9*]|[{_HAN}]{{0,2}}[院医科市县]))"
+_MASK = Late(
+    rf"((?:(?!某)[{_HAN}]){{1,2}})(?:某某|某(?![些种个人时日段项类一药病医院部方处地物])|(?<!于)[xX×*＊○〇]{{2}}(?![A-Za-z0-9*]|[{_HAN}]{{0,2}}[院医科市县]))",
+    "某xX×*＊○〇",
 )
 
 
@@ -54,12 +59,12 @@ class _Lists(NamedTuple):
     words: frozenset[str]
     endings: frozenset[str]
     lengths: tuple[int, ...]
-    label: re.Pattern[str]
-    people: re.Pattern[str]
-    title: re.Pattern[str]
-    nickname: re.Pattern[str]
-    bare: re.Pattern[str]
-    not_nickname: re.Pattern[str]
+    label: Late
+    people: Late
+    title: Late
+    nickname: Late
+    bare: frozenset[str]
+    not_nickname: Late
 
 
 @cache
@@ -74,6 +79,8 @@ def _lists() -> _Lists:
 
     known = frozenset(found["words"].split()).union(_drugs())
     labels = any_of(found["name_labels"]).replace("姓名", r"姓\s{0,4}名")
+    label_needs = [word.replace("姓名", "姓") for word in found["name_labels"]]
+    people_needs = [_LOOK.sub("", word) for word in found["people"]]
     return _Lists(
         chars("surnames"),
         frozenset(found["compound"]),
@@ -89,12 +96,14 @@ def _lists() -> _Lists:
         known,
         frozenset(found["endings"].split()),
         tuple(sorted({len(word) for word in known})),
-        re.compile(rf"(?:{labels}){_FILLER}"),
-        re.compile(rf"(?:{any_of(found['people'])}){_FILLER}"),
-        re.compile(f"(?:(?:副|主治|主管|住院|值班|责任|实习|进修|带教|专科)?(?:{any_of(found['titles'])}))"),
-        re.compile(rf"[小老][{''.join(found['nicknames'])}]"),
-        re.compile(f"[{''.join(chars('surnames') - chars('ambiguous') - chars('grammar'))}](?=[{_HAN}])"),
-        re.compile(any_of(found["not_nicknames"])),
+        Late(rf"(?:{labels}){_FILLER}", label_needs),
+        Late(rf"(?:{any_of(found['people'])}){_FILLER}", people_needs),
+        Late(
+            f"(?:(?:副|主治|主管|住院|值班|责任|实习|进修|带教|专科)?(?:{any_of(found['titles'])}))", found["titles"]
+        ),
+        Late(rf"[小老][{''.join(found['nicknames'])}]", "小老"),
+        chars("surnames") - chars("ambiguous") - chars("grammar"),
+        Late(any_of(found["not_nicknames"])),
     )
 
 
@@ -111,7 +120,8 @@ def find_names(text: str) -> Iterator[tuple[int, int, bool]]:
     """(start, end, whether it is a whole name with surname and given name), the surest first; spans may overlap."""
     lists = _lists()
     for match in lists.label.finditer(text):
-        if (spaced := _SPACED.match(text, match.end())) and spaced[1] in lists.surnames:
+        blank = text[match.end() + 1 : match.end() + 2] in (" ", "\u3000")
+        if blank and (spaced := _SPACED.match(text, match.end())) and spaced[1] in lists.surnames:
             yield *spaced.span(), False
         elif end := _name_end(text, match.end(), lists, sure=True):
             yield match.end(), end, _whole(text, match.end(), end, lists)
@@ -148,8 +158,9 @@ def find_names(text: str) -> Iterator[tuple[int, int, bool]]:
 
 def _bare(text: str, lists: _Lists) -> Iterator[tuple[int, int, bool]]:
     """Names without a cue: a surname that is no word, characters usual in given names, a sign or person before them."""
-    for match in lists.bare.finditer(text):
-        start = match.start()
+    for start, char in enumerate(text):
+        if char not in lists.bare or not _is_han(text[start + 1 : start + 2]):
+            continue
         before = text[start - 1 : start]
         if text[start] == "周" and before.isdigit():
             continue
@@ -201,7 +212,7 @@ def _is_han(char: str) -> bool:
 
 def _name_end(text: str, at: int, lists: _Lists, *, sure: bool) -> int | None:
     """Where the name that begins there ends; None if none does. `sure`: a field or phrase says that there is one."""
-    if dotted := _DOTTED.match(text, at):
+    if not _DOTS.isdisjoint(text[at + 2 : at + 9]) and (dotted := _DOTTED.match(text, at)):
         return _dotted_end(text, *dotted.span(), lists)
     length = _surname(text, at, lists)
     if not length:
