@@ -25,28 +25,29 @@ from typing import Any, NamedTuple
 from chimed_rag.errors import ConfigError
 from chimed_rag.records import Evidence, Notice
 from chimed_rag.safety.injection_view import Span, decodings, kept, squeezed, view_of
+from chimed_rag.safety.late import Late
 from chimed_rag.text import sentence_spans
 
 MASK = "□"
 
-_SUSPECT = re.compile(
+_SUSPECT = Late(
     "[\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e01ef]"
 )
-_SMUGGLED = re.compile(
+_SMUGGLED = Late(
     "[\U000e0000-\U000e007f\U000e0100-\U000e01ef]+|[\u202a-\u202e\u2066-\u2069]+"
     "|[\u200b-\u200f\u2060-\u2064\ufeff\u180e]{3,}|[\ufe00-\ufe0f]{2,}|[\u3164\uffa0\u115f\u1160]{2,}"
 )
 _ORDERS = ("order", "order_")
-_ENCODED = re.compile(r"[A-Za-z0-9+/_-]{24,8000}={0,2}|(?:%[0-9a-fA-F]{2}[\w.-]{0,4}){6,2000}")
+_ENCODED = Late(r"[A-Za-z0-9+/_-]{24,8000}={0,2}|(?:%[0-9a-fA-F]{2}[\w.-]{0,4}){6,2000}")
 
 
 class _Rule(NamedTuple):
-    """One rule of `injection.yaml`, compiled."""
+    """One rule of `injection.yaml`."""
 
     id: str
     whole_sentence: bool
     cues: tuple[str, ...]
-    pattern: re.Pattern[str]
+    pattern: Late
     triggers: tuple[str, ...]
     near_misses: tuple[str, ...]
 
@@ -60,22 +61,31 @@ def read_rules(source: str) -> tuple[_Rule, ...]:
     import yaml
 
     try:
-        told = yaml.safe_load(source)
-        parts = told["parts"]
-        parts = {name: _filled(part, parts) for name, part in parts.items()}
-        return tuple(
-            _Rule(
-                id=rule["id"],
-                whole_sentence={"sentence": True, "stretch": False}[rule["masks"]],
-                cues=tuple(rule["cues"]),
-                pattern=re.compile(_filled(rule["pattern"], parts), 0 if rule["masks"] == "sentence" else re.DOTALL),
-                triggers=tuple(rule["triggers"]),
-                near_misses=tuple(rule["near_misses"]),
-            )
-            for rule in told["rules"]
-        )
+        found = _read(source)
+        for rule in found:
+            _ = rule.pattern.compiled
     except (yaml.YAMLError, re.error, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"the rules against injection cannot be read ({error})") from None
+    return found
+
+
+def _read(source: str) -> tuple[_Rule, ...]:
+    import yaml
+
+    told = yaml.load(source, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe both
+    parts = told["parts"]
+    parts = {name: _filled(part, parts) for name, part in parts.items()}
+    return tuple(
+        _Rule(
+            id=rule["id"],
+            whole_sentence={"sentence": True, "stretch": False}[rule["masks"]],
+            cues=tuple(rule["cues"]),
+            pattern=Late(_filled(rule["pattern"], parts), flags=0 if rule["masks"] == "sentence" else re.DOTALL),
+            triggers=tuple(rule["triggers"]),
+            near_misses=tuple(rule["near_misses"]),
+        )
+        for rule in told["rules"]
+    )
 
 
 def _filled(pattern: str, parts: dict[str, str]) -> str:
@@ -86,8 +96,8 @@ def _filled(pattern: str, parts: dict[str, str]) -> str:
 
 @cache
 def rules() -> tuple[_Rule, ...]:
-    """The rules that are shipped, in their order."""
-    return read_rules(files("chimed_rag.safety").joinpath("injection.yaml").read_text("utf-8"))
+    """The rules that are shipped, in their order; each is compiled when a text first holds a cue of it."""
+    return _read(files("chimed_rag.safety").joinpath("injection.yaml").read_text("utf-8"))
 
 
 def neutralised(evidence: Sequence[Evidence]) -> tuple[list[Evidence], list[Notice]]:

@@ -15,22 +15,28 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from chimed_rag.safety.late import Late
 from chimed_rag.text import HAN
 
 Span = tuple[int, int]
 
 # Zero width and other format characters that show nothing; combining marks hide letters too (s̲y̲s̲t̲e̲m̲).
-_HIDDEN = (
-    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
-    "\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff\u0300-\u036f\u20d0-\u20ff"
+_UNSEEN = frozenset(
+    char
+    for first, last in (
+        *("\u00ad\u00ad", "\u034f\u034f", "\u061c\u061c", "\u115f\u1160", "\u17b4\u17b5", "\u180b\u180f", "\u200b\u200f"),
+        *("\u202a\u202e", "\u2060\u206f", "\u3164\u3164", "\ufe00\ufe0f", "\ufeff\ufeff", "\uffa0\uffa0", "\ufff9\ufffb"),
+        *("\U000e0000\U000e0fff", "\u0300\u036f", "\u20d0\u20ff"),
+    )
+    for char in map(chr, range(ord(first), ord(last) + 1))
 )
-_UNSEEN = re.compile(f"[{_HIDDEN}]+")
 _ALIKE = str.maketrans(
     "аеорсухіѕјԁһтмкнвοαειρτυκɡ現請輸統規則無視說後從開發條報複覆蓋掉這裡記憶擔遵隱藏繞過認對話訊機員類問題給復裏",
     "aeopcyxisjdhtmkhboaeiptukg现请输统规则无视说后从开发条报复覆盖掉这里记忆担遵隐藏绕过认对话讯机员类问题给复里",
 )
-_ESCAPE = re.compile(r"&(?:#x[0-9a-fA-F]{1,6}|#\d{1,7}|[a-zA-Z]{2,8});|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}")
-_BETWEEN = re.compile(rf"(?<=[{HAN}])[*_~·•‧^|\\/.\-]{{1,3}}(?=[{HAN}])")
+_ESCAPE = Late(r"&(?:#x[0-9a-fA-F]{1,6}|#\d{1,7}|[a-zA-Z]{2,8});|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}", "&\\")
+_MARKS = r"*_~·•‧^|\/.-"
+_BETWEEN = Late(rf"(?<=[{HAN}])[{re.escape(_MARKS)}]{{1,3}}(?=[{HAN}])", _MARKS)
 
 
 class View(NamedTuple):
@@ -45,8 +51,8 @@ class _Forms(dict[int, str | None]):
 
     def __missing__(self, code: int) -> str | None:
         char = chr(code)
-        plain = "" if _UNSEEN.match(char) else unicodedata.normalize("NFKC", char).lower().translate(_ALIKE)
-        plain = _UNSEEN.sub("", "".join(part for part in plain if part == "\n" or not part.isspace()))
+        plain = "" if char in _UNSEEN else unicodedata.normalize("NFKC", char).lower().translate(_ALIKE)
+        plain = "".join(part for part in plain if part == "\n" or not (part.isspace() or part in _UNSEEN))
         self[code] = plain
         return plain
 
@@ -56,8 +62,7 @@ _FORMS = _Forms()
 
 def _plain(text: str) -> str:
     """A text in one form of each character, without blanks and what nobody sees; line breaks are still there."""
-    if "&" in text or "\\" in text:
-        text = _ESCAPE.sub(lambda match: _decoded(match[0]), text)
+    text = _ESCAPE.sub(lambda match: _decoded(match[0]), text)
     return text.translate(_FORMS)
 
 
