@@ -17,7 +17,6 @@ disagree. Before a number was compared with all clauses that are as near, 18 wer
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import Literal
 
 from chimed_rag.records import Evidence, Record, Sentence
 from chimed_rag.safety.conflicts_reading import Clause, Value, clauses_of
+from chimed_rag.safety.late import Late
 from chimed_rag.text import fold, sentence_spans
 
 Kind = Literal["number", "strength", "first_choice"]
@@ -40,12 +40,12 @@ LONGEST_PASSAGE = 4_000
 """So many characters of a passage are read at most."""
 MOST_PAIRS = 20_000
 """So many pairs of sentences are compared at most."""
-_TELLING = re.compile(
+_TELLING = Late(
     r"[\d一二两三四五六七八九十半禁忌慎宜]|推荐|建议|首选|避免|可[以用安使服]|能[使服用吃]|不[得可应能]|应[使服常]"
 )
 _DENIAL = "不无未没非"
-_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
-_FORM_ENDING = re.compile(
+_YEAR = Late(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+_FORM_ENDING = Late(
     r"(?:缓释|控释|肠溶|分散|咀嚼|泡腾)?(?:片|胶囊|颗粒|注射液|混悬液|口服液|滴眼液|软膏|乳膏|丸|散|糖浆|栓)$"
 )
 _OPPOSITE = {

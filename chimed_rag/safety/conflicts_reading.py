@@ -15,17 +15,22 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from chimed_rag.safety.late import Late
 from chimed_rag.text import HAN, fold
 
 _CLAUSE = re.compile(r"[，,；;。！？!?\n：:]+")
-_AGE = re.compile(
+_AGE = Late(
     r"\d+(?:\.\d+)?[~～\-至到]?\d*(?:周?岁|月龄|周龄)(?:及?以上|及?以下|以内|内)?"
-    r"|\d+[~～\-至到]?\d*个?月(?=(?:及?以[上下内]|内)?的?[婴幼小儿宝龄])|孕\d+周?[~～\-至到]?\d*周(?:及?以[前后上下])?"
+    r"|\d+[~～\-至到]?\d*个?月(?=(?:及?以[上下内]|内)?的?[婴幼小儿宝龄])|孕\d+周?[~～\-至到]?\d*周(?:及?以[前后上下])?",
+    "岁龄月周",
 )
-_CONDITION = re.compile(
-    rf"(?:用于|治疗|预防|适用于)(?!.?.?首选)([{HAN}]{{2,10}})|([{HAN}]{{2,8}}?)(?:患者|病人|发作时|时)(?![间候])"
+_CONDITION = Late(
+    rf"(?:用于|治疗|预防|适用于)(?!.?.?首选)([{HAN}]{{2,10}})|([{HAN}]{{2,8}}?)(?:患者|病人|发作时|时)(?![间候])",
+    "于疗防者人时",
 )
-_FIRST_CHOICE = re.compile(rf"首选(?:药物|用药|药|治疗|方案|检查|方法)?(?:为|是|用|应用)?([{HAN}A-Za-z0-9]{{2,14}})$")
+_FIRST_CHOICE = Late(
+    rf"首选(?:药物|用药|药|治疗|方案|检查|方法)?(?:为|是|用|应用)?([{HAN}A-Za-z0-9]{{2,14}})$", "选"
+)
 _MOTHERS = {"pregnancy", "early_pregnancy", "middle_pregnancy", "late_pregnancy", "nursing"}
 _UNITS = {
     "kg": ("g", 1e3), "g": ("g", 1.0), "mg": ("g", 1e-3), "μg": ("g", 1e-6), "ng": ("g", 1e-9), "L": ("L", 1.0),
@@ -72,7 +77,8 @@ class _Words(NamedTuple):
 def _words() -> _Words:
     import yaml
 
-    told = yaml.safe_load(files("chimed_rag.safety").joinpath("conflicts.yaml").read_text("utf-8"))
+    source = files("chimed_rag.safety").joinpath("conflicts.yaml").read_text("utf-8")
+    told = yaml.load(source, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe both
     populations, attributes, strengths = (_owners(told[key]) for key in ("populations", "attributes", "strengths"))
     removed = {*populations, *attributes, *told["forms"], *told["qualifiers"], *told["fillers"]}
     return _Words(
@@ -153,7 +159,7 @@ def _populations(text: str, words: _Words) -> frozenset[str]:
 
 
 def _conditions(text: str, words: _Words) -> frozenset[str]:
-    found = (words.removed.sub("", first or second) for first, second in _CONDITION.findall(text))
+    found = (words.removed.sub("", match[1] or match[2]) for match in _CONDITION.finditer(text))
     return frozenset(condition for condition in found if len(condition) > 1)
 
 

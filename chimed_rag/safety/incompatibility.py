@@ -21,6 +21,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from chimed_rag.query.tables import replacements
+from chimed_rag.safety.late import Late
 from chimed_rag.safety.names import Found, Names, plain, rows, words
 
 Kind = Literal["eighteen", "nineteen", "pregnancy", "ceiling", "interaction"]
@@ -43,27 +44,28 @@ class Finding(NamedTuple):
 
 
 _SENTENCE = re.compile(r"[^。！？!?；;\n]+[。！？!?；;\n]*")
-_ASKS = re.compile(r"[吗嘛么][。！？!?；;\s]*$|[？?]|(?:行不|[能可]不[能可]|[能可]否|是否|要紧)[^。；;]*$")
-_ASKS_WHY = re.compile("为什么|为何|什么原因|怎么会|何以")
+_ASKS = Late(r"[吗嘛么][。！？!?；;\s]*$|[？?]|(?:行不|[能可]不[能可]|[能可]否|是否|要紧)[^。；;]*$", "吗嘛么？?不否紧")
+_ASKS_WHY = Late("为什么|为何|什么原因|怎么会|何以")
 _TOGETHER = "[同合并联混配共一伍][用服煎起同伍]|同时|联合|与|和|跟|配"
-_WARNS = re.compile(
+_WARNS = Late(
     rf"(?:不宜|不能|不可|不得|不要|不应|不许|切勿|勿|忌|禁|避免|不建议|不推荐|不主张|慎)[^，,。；;]{{0,24}}(?:{_TOGETHER})"
     rf"|(?:同用|合用|并用|同服|配伍|联用|一起)[^。；;孕]{{0,10}}(?:禁|忌|有毒|毒性|中毒|有害|危险|不良反应|不宜|不可|不能|避免)"
     "|十八反|十九畏|相反|相畏|相恶|反药|配伍禁忌"
 )
 # A list of what is dangerous (甘遂、牵牛子和巴豆霜峻猛，孕妇禁用) puts nothing together, unless it says so.
-_LISTS = re.compile("孕[妇期][^，,。；;]{0,8}[禁忌慎]|峻猛|剧毒|有大?毒")
-_PUTS_TOGETHER = re.compile(r"[同合并联混配共][用服煎伍]|一起|配|加|\d(?:g|克)")
-_FORBIDS = re.compile(
+_LISTS = Late("孕[妇期][^，,。；;]{0,8}[禁忌慎]|峻猛|剧毒|有大?毒")
+_PUTS_TOGETHER = Late(r"[同合并联混配共][用服煎伍]|一起|配|加|\d(?:g|克)")
+_FORBIDS = Late(
     "禁|忌|慎|不宜|不能|不可|不得|不要|不应|不许|不用|不建议|不推荐|勿|避免|停[用药]|致畸|流产|畸形|风险|危险|危害|损害|有害"
     "|不自行|咨询医生|告诉医生|由医生|[可会能]引起|通过胎盘"
 )
-_PREGNANT = re.compile(
+_PREGNANT = Late(
     "(?<![避不未备没助外])(?<!没有)(?<![没未备再想算划能]怀)(?<!没有怀)(?<!可以怀)孕(?!激素|酮|育|前|三烯)"
     "|有喜了|有身孕|怀上了|准妈妈|备孕成功"
-    "|(?<!终止)(?<!异位)(?<!未)(?<!非)妊娠(?!试验)"
+    "|(?<!终止)(?<!异位)(?<!未)(?<!非)妊娠(?!试验)",
+    "孕喜怀妈妊",
 )
-_OVERDONE = re.compile(
+_OVERDONE = Late(
     "中毒|致死|毒性|毒理|过量|超量|超过|不宜|不能|不可|不得|不要|不应|勿|忌|禁|避免|灌胃|小鼠|大鼠|家兔|动物"
     "|外[用洗敷搽涂贴]|熏洗|坐浴|泡脚|足浴|煎汤洗|研末敷|调敷"
 )
@@ -71,8 +73,8 @@ _AMOUNT = (
     r"(?P<low>\d{1,4}(?:\.\d{1,4})?)(?:[ ]?(?:g|克)?[~～\-–—至到](?P<high>\d{1,4}(?:\.\d{1,4})?))?[ ]?"
     r"(?P<unit>mg|毫克|g(?![a-z])|克|钱|两)(?![/／]?(?:kg|公斤|千克))"
 )
-_AFTER = re.compile(rf"(?:[（(][^（()）]{{0,12}}[）)])?[^，,、。；;（()）\d]{{0,6}}{_AMOUNT}")
-_BEFORE = re.compile(rf"{_AMOUNT}的?$")
+_AFTER = Late(rf"(?:[（(][^（()）]{{0,12}}[）)])?[^，,、。；;（()）\d]{{0,6}}{_AMOUNT}")
+_BEFORE = Late(rf"{_AMOUNT}的?$")
 _GRAMS = {"mg": 0.001, "毫克": 0.001, "g": 1.0, "克": 1.0, "钱": 3.0, "两": 30.0}
 _MOST = 4000  # of a longer sentence only so many characters from its beginning are read at a time
 

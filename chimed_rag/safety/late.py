@@ -52,7 +52,7 @@ class Late:
 
     def fullmatch(self, text: str) -> Match | None:
         """The match that is the text."""
-        return self.compiled.fullmatch(text)
+        return self.compiled.fullmatch(text) if self.possible(text) else None
 
     def findall(self, text: str) -> list[str]:
         """All matches as texts, of an expression without groups."""

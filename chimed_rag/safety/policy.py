@@ -15,7 +15,6 @@ reader; it makes no answer safe. Not every dangerous combination is in a table: 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -25,12 +24,14 @@ from chimed_rag.errors import InputError
 from chimed_rag.records import Notice, Sentence
 from chimed_rag.safety.incompatibility import incompatibilities
 from chimed_rag.safety.interactions import Interactions
+from chimed_rag.safety.late import Late
 from chimed_rag.safety.prescription import Locked, asks_for_prescription, lock
 
 Audience = Literal["patient", "doctor"]
 
-_ITEM = re.compile(
-    r"[\d.、)）]{0,4}\s?[\u4e00-\u9fff（）()]{2,14}\s?\d{1,4}(?:\.\d{1,3})?\s?(?:g|克|mg|毫克)(?:[（(].{0,8}[）)])?[，,。；;、]?"
+_ITEM = Late(
+    r"[\d.、)）]{0,4}\s?[\u4e00-\u9fff（）()]{2,14}\s?\d{1,4}(?:\.\d{1,3})?\s?(?:g|克|mg|毫克)(?:[（(].{0,8}[）)])?[，,。；;、]?",
+    "g克",
 )
 
 

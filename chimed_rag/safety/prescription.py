@@ -22,9 +22,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
-import yaml
-
 from chimed_rag.records import Sentence
+from chimed_rag.safety.late import Late
 from chimed_rag.text import fold
 
 _BLANK = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]+")
@@ -37,19 +36,21 @@ _MOST = 2000  # of a longer sentence only so many characters are read at a time
 
 class _Rule(NamedTuple):
     id: str
-    matches: re.Pattern[str]
-    unless: re.Pattern[str] | None
-    needs: re.Pattern[str] | None
+    matches: Late
+    unless: Late | None
+    needs: Late | None
 
 
 class _Book(NamedTuple):
     questions: tuple[_Rule, ...]
     sentences: tuple[_Rule, ...]
-    words: dict[str, re.Pattern[str]]
+    words: dict[str, Late]
 
 
 @cache
 def _book() -> _Book:
+    import yaml
+
     source = resources.files("chimed_rag.safety").joinpath("prescription.yaml").read_text("utf-8")
     raw: dict[str, Any] = yaml.load(source, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both safe
     words: dict[str, str] = {}
@@ -64,16 +65,16 @@ def _book() -> _Book:
         return tuple(
             _Rule(
                 entry["id"],
-                re.compile(spelled(entry["matches"])),
-                re.compile(spelled(entry["unless"])) if "unless" in entry else None,
-                re.compile(spelled(entry["needs"])) if "needs" in entry else None,
+                Late(spelled(entry["matches"]), entry.get("holds", "")),
+                Late(spelled(entry["unless"])) if "unless" in entry else None,
+                Late(spelled(entry["needs"])) if "needs" in entry else None,
             )
             for entry in entries
         )
 
-    questions, sentences = rules(raw.pop("questions")), rules(raw.pop("sentences"))
-    own = {name: re.compile(spelled(expression)) for name, expression in raw.items()}
-    shared = {name: re.compile(words[name]) for name in ("dose", "often", "take", "food")}
+    questions, sentences, holds = rules(raw.pop("questions")), rules(raw.pop("sentences")), raw.pop("holds")
+    own = {name: Late(spelled(expression), holds.get(name, "")) for name, expression in raw.items()}
+    shared = {name: Late(words[name]) for name in ("dose", "often", "take", "food")}
     return _Book(questions, sentences, own | shared)
 
 
@@ -83,7 +84,7 @@ def _read(text: str) -> list[str]:
     return [piece[begin : begin + _MOST] for piece in found for begin in range(0, len(piece), _MOST)]
 
 
-_KNOWING = re.compile("我(?:只)?(?:想|要|来)(?:问|知道|了解|咨询|请教)(?:一?下)?")
+_KNOWING = Late("我(?:只)?(?:想|要|来)(?:问|知道|了解|咨询|请教)(?:一?下)?", "我")
 
 
 def asks_for_prescription(question: str) -> str | None:
