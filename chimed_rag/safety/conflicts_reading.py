@@ -28,9 +28,7 @@ _CONDITION = Late(
     rf"(?:用于|治疗|预防|适用于)(?!.?.?首选)([{HAN}]{{2,10}})|([{HAN}]{{2,8}}?)(?:患者|病人|发作时|时)(?![间候])",
     "于疗防者人时",
 )
-_FIRST_CHOICE = Late(
-    rf"首选(?:药物|用药|药|治疗|方案|检查|方法)?(?:为|是|用|应用)?([{HAN}A-Za-z0-9]{{2,14}})$", "选"
-)
+_FIRST_CHOICE = Late(rf"首选(?:药物|用药|药|治疗|方案|检查|方法)?(?:为|是|用|应用)?([{HAN}A-Za-z0-9]{{2,14}})$", "选")
 _MOTHERS = {"pregnancy", "early_pregnancy", "middle_pregnancy", "late_pregnancy", "nursing"}
 _UNITS = {
     "kg": ("g", 1e3), "g": ("g", 1.0), "mg": ("g", 1e-3), "μg": ("g", 1e-6), "ng": ("g", 1e-9), "L": ("L", 1.0),

@@ -21,14 +21,14 @@ from chimed_rag.text import HAN
 Span = tuple[int, int]
 
 # Zero width and other format characters that show nothing; combining marks hide letters too (s̲y̲s̲t̲e̲m̲).
+_RANGES = (  # first and last of each, in pairs
+    "\u00ad\u00ad\u034f\u034f\u061c\u061c\u115f\u1160\u17b4\u17b5\u180b\u180f\u200b\u200f\u202a\u202e\u2060\u206f\u3164\u3164"
+    "\ufe00\ufe0f\ufeff\ufeff\uffa0\uffa0\ufff9\ufffb\U000e0000\U000e0fff\u0300\u036f\u20d0\u20ff"
+)
 _UNSEEN = frozenset(
-    char
-    for first, last in (
-        *("\u00ad\u00ad", "\u034f\u034f", "\u061c\u061c", "\u115f\u1160", "\u17b4\u17b5", "\u180b\u180f", "\u200b\u200f"),
-        *("\u202a\u202e", "\u2060\u206f", "\u3164\u3164", "\ufe00\ufe0f", "\ufeff\ufeff", "\uffa0\uffa0", "\ufff9\ufffb"),
-        *("\U000e0000\U000e0fff", "\u0300\u036f", "\u20d0\u20ff"),
-    )
-    for char in map(chr, range(ord(first), ord(last) + 1))
+    chr(code)
+    for first, last in zip(_RANGES[::2], _RANGES[1::2], strict=True)
+    for code in range(ord(first), ord(last) + 1)
 )
 _ALIKE = str.maketrans(
     "аеорсухіѕјԁһтмкнвοαειρτυκɡ現請輸統規則無視說後從開發條報複覆蓋掉這裡記憶擔遵隱藏繞過認對話訊機員類問題給復裏",

@@ -98,9 +98,7 @@ def _lists() -> _Lists:
         tuple(sorted({len(word) for word in known})),
         Late(rf"(?:{labels}){_FILLER}", label_needs),
         Late(rf"(?:{any_of(found['people'])}){_FILLER}", people_needs),
-        Late(
-            f"(?:(?:副|主治|主管|住院|值班|责任|实习|进修|带教|专科)?(?:{any_of(found['titles'])}))", found["titles"]
-        ),
+        Late(f"(?:(?:副|主治|主管|住院|值班|责任|实习|进修|带教|专科)?(?:{any_of(found['titles'])}))", found["titles"]),
         Late(rf"[小老][{''.join(found['nicknames'])}]", "小老"),
         chars("surnames") - chars("ambiguous") - chars("grammar"),
         Late(any_of(found["not_nicknames"])),
