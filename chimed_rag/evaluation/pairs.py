@@ -71,7 +71,7 @@ class PairScorer:
                 path,
                 encoder=built.encoder,
                 reranker=reranker,
-                # Search logs hold questions of nothing but a doctor's name; without it there would be nothing to rank by.
+                # A search log holds queries of a doctor's name alone: without it there is nothing to rank by.
                 config=Config(retrieval=Retrieval(mode=mode), redaction=False),
             )
             for mode in ("lexical", "dense")
