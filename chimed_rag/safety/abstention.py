@@ -1,9 +1,10 @@
 """Decides, before anything is generated, whether the evidence can answer the question at all.
 
 What is covered: no evidence; questions without searchable or medical content; names of drugs and of diseases that the
-evidence does not contain; evidence of which nothing is about what is asked (`query.aboutness`).
-What is not covered: evidence on the right matter that does not hold the answer (for example the right drug but not the
-population asked about), synonyms, and calibrated probabilities (`calibration`).
+evidence does not contain; what a question turns on beside them (`subjects`: 献血, 评分, 榴莲); evidence of which
+nothing is about what is asked (`query.aboutness`).
+What is not covered: other evidence on the right matter that does not hold the answer (for example the right drug but
+not the population asked about), synonyms, and calibrated probabilities (`calibration`).
 
 Whether a question is medical is read from its own words: how much of it the evidence covers did not tell 500 real
 patient questions from 100 about other things (median .32 against .45, because patients tell long stories).
@@ -29,7 +30,7 @@ from chimed_rag.query.question import (
 )
 from chimed_rag.query.rewriting import clinical, wordings
 from chimed_rag.records import Abstention, Evidence
-from chimed_rag.safety.subjects import missing_details, missing_subjects
+from chimed_rag.safety.subjects import missing_details, missing_object, missing_subjects
 from chimed_rag.text import fold, terms
 
 MIN_NAME_COVERAGE = 0.7
@@ -37,10 +38,6 @@ MIN_NAME_COVERAGE = 0.7
 
 MIN_DISEASE_COVERAGE = 0.5
 """The same for a disease: its name shares more with others, and a patient spells it less exactly."""
-
-MIN_ABOUTNESS_ALONE = 0.4
-"""Without a medical word, the first document of both retrievers must be about the question so far. At 0.4, 9 of 35
-questions about other things counted as medical over the starter literature; now 2."""
 
 _TITLE_PART = 3  # so many characters of the question in a title or heading make it a question to this literature
 _HAN = re.compile(r"[\u3400-\u9fff]")
@@ -107,7 +104,11 @@ def _unheard(question: str, evidence: Sequence[Evidence], term_weight: TermWeigh
     """What the question turns on and the evidence, if it has titles, is not about."""
     if not all(passage.title for passage in evidence):
         return []
-    return missing_subjects(question, evidence, term_weight) or missing_details(question, evidence)
+    return (
+        missing_subjects(question, evidence, term_weight)
+        or missing_details(question, evidence)
+        or missing_object(question, evidence, term_weight)
+    )
 
 
 def _lost_drugs(question: str, vocabularies: Sequence[frozenset[str]], term_weight: TermWeight | None) -> list[Run]:
@@ -144,7 +145,7 @@ def _in_scope(question: str, runs: list[Run], evidence: Sequence[Evidence], abou
     if not _HAN.search(question):  # "HbA1c" is a question to this literature only if all of it is found there
         found = frozenset(term for passage in evidence for term in terms("\n".join((*passage.names, passage.text))))
         return bool(runs) and len(runs) <= 3 and all(run.covered(found) == run.weight() for run in runs)
-    if is_medical(question) or (about >= MIN_ABOUTNESS_ALONE and _is_first_of_both(evidence[0])):
+    if is_medical(question) or (about >= MIN_ABOUTNESS and _is_first_of_both(evidence[0])):
         return True
     titles = [fold(title).strip() for passage in evidence for title in (*passage.names, *passage.headings)]
     said = [fold(wording) for wording in wordings(question)]
@@ -157,6 +158,10 @@ def _in_scope(question: str, runs: list[Run], evidence: Sequence[Evidence], abou
 
 
 def _is_first_of_both(passage: Evidence) -> bool:
+    """One retriever put it first and the other among the first two.
+
+    Without the ranks, 9 of 35 questions about other things count as medical over the starter literature, with them 3.
+    """
     return len(passage.ranks) > 1 and sum(rank.rank for rank in passage.ranks.values()) <= 3
 
 

@@ -4,8 +4,14 @@ Covered: a disease (鞘膜积液, 软疣) in no title, alias or heading of the e
 its text. A sentence that names it and covers half of the rest of the question redeems it, and so does a document that
 names it in several sentences. Everyday matters beside the disease (献血, 牌子, 评分: `details.tsv`) are looked for in
 the text of the documents that come first.
+What a short question asks leave for (能吃榴莲吗) is missed if its characters stand nowhere in the document named.
 Not covered: diseases whose names have no such ending (针眼, 网球肘), a specific kind of a disease that has an entry
-(the two characters at the ending count, so 萎缩性鼻炎 passes where there is 过敏性鼻炎), drugs (`abstention`).
+(the two characters at the ending count, so 萎缩性鼻炎 passes where there is 过敏性鼻炎), drugs (`abstention`), and an
+answer that says it in general (对抗性运动 where 踢球 is asked): such a question is refused wrongly.
+
+Failed: a logistic score of ten shares and cosines, the shipped encoder's of every sentence among them (area under the
+ROC curve .84). Of what the first two rules leave of questions kept apart it refused 2 to 4 of 15 rightly and 1 to 3 of
+39 wrongly. Failed too: the share of the rest of a question that one sentence covers (.58, patients use other words).
 """
 
 from __future__ import annotations
@@ -41,10 +47,20 @@ _UNITS = frozenset(
 )
 _REST = 0.5
 """A sentence that names the thing and covers this share of the rest of the question may answer it."""
-_MENTIONS = 3
+_MENTIONS = 2
 """A document that names it in so many sentences is partly about it, whatever its title."""
 _FIRST = 3
 """So many documents are read for everyday details."""
+_MOST = 8
+"""So many names are looked for: a question of nothing but names must not take long."""
+_SHORT = 18
+"""Longer questions tell a story, in which there is always a word that no text holds (characters)."""
+_LEAVE = re.compile("(?:能|可以|适合|可否|要)([^，。？！?!,\\s]{2,12})")
+_COMMON = frozenset(
+    "我你您他她它们的了着过吗呢吧啊呀么是不没有在就也都还又很太这那哪个和与跟把被让给从对为因但而请怎什样会能可要想去来说看好上下大小天时后"
+    "前多少几次一二两三四五六七八九十月年第做完打吃喝用以再行得到最近儿孩人家里面边点些件种非常已经才该算及今早东西子叫"
+)
+"""Characters of which everyday words are made: a pair with one of them tells nothing when it is missing."""
 _LONG = 40
 """In a longer question one disease known is enough, and one often told of is the story around it (characters)."""
 _RARE = 0.5
@@ -71,7 +87,7 @@ def missing_subjects(question: str, evidence: Sequence[Evidence], term_weight: T
         ]
     diseases = lost[0] if all(lost) and lost else {}  # 冠心病 has an entry, whatever its full name holds
     names = dict.fromkeys([*diseases, *_unknown_latin(question, evidence)])
-    return [name for name in names if not _spoken_of(name, question, evidence, term_weight)]
+    return [name for name in list(names)[:_MOST] if not _spoken_of(name, question, evidence, term_weight)]
 
 
 def _diseases(said: str, called: Container[str]) -> dict[str, str]:
@@ -83,6 +99,40 @@ def _diseases(said: str, called: Container[str]) -> dict[str, str]:
         else match["before"][-1] + match["ending"][0]
         for match in found
     }
+
+
+def missing_object(question: str, evidence: Sequence[Evidence], term_weight: TermWeight | None = None) -> list[str]:
+    """What a short question asks leave for (能吃榴莲吗) if no text of the literature holds a pair of its characters and
+    the document that the question names holds neither character; in every wording, and of every document named.
+
+    Without `term_weight` nothing is known of the whole literature, and nothing is missed.
+    """
+    if term_weight is None or len(question) > _SHORT or any(words.search(fold(question)) for words, _ in _details()):
+        return []  # for what the table holds, it knows the words of an answer
+    unheard = term_weight("\0")
+    documents: dict[str, list[Evidence]] = {}
+    for passage in evidence:
+        documents.setdefault(passage.document_id, []).append(passage)
+    found: list[str] = []
+    for passages in documents.values():
+        names = sorted({fold(name) for one in passages for name in one.names if len(name) > 1}, key=len, reverse=True)
+        if not any(name in wording for wording in map(fold, wordings(question)) for name in names):
+            continue
+        held = set(fold("\n".join("\n".join((*one.headings, one.text)) for one in passages)))
+        for wording in wordings(question):
+            pairs = terms(" ".join(_LEAVE.findall(_without(fold(wording), names))))
+            odd = [pair for pair in pairs if held.isdisjoint(pair) and _COMMON.isdisjoint(pair)]
+            odd = [pair for pair in odd if len(pair) == 2 and term_weight(pair) >= unheard]
+            if not odd:
+                return []
+            found = found or odd[:1]
+    return found
+
+
+def _without(text: str, names: Iterable[str]) -> str:
+    for name in names:
+        text = text.replace(name, " ")
+    return text
 
 
 def missing_details(question: str, evidence: Sequence[Evidence]) -> list[str]:
