@@ -30,7 +30,7 @@ from chimed_rag.text import fold, sentence_spans, terms
 
 _ENDING = (
     "综合[征症]|硬化|变性|脱位|撕裂|积液|侧弯|息肉|坏死|囊肿|狭窄|麻痹|缺损|脱离|粘连|栓塞|下垂|脱垂|肌病|血友病|地贫|血症"
-    "|软化|套叠|闭锁|闭塞|障碍|无力|纤维化|肉瘤|包茎|[炎病癌瘤症疣疹瘘疝癣疮痣痈疽疔疟斑]"
+    "|软化|脓肿|血肿|紊乱|套叠|闭锁|闭塞|障碍|无力|纤维化|肉瘤|包茎|[炎病癌瘤症疣疹瘘疝癣疮痣痈疽疔疟斑]"
 )
 _DISEASE = re.compile(
     rf"(?P<before>[\u4e00-\u9fff]{{1,2}}?)(?P<ending>{_ENDING})(?![情毒人床房因菌变例历假子状秃块点])"
@@ -55,7 +55,7 @@ _MOST = 8
 """So many names are looked for: a question of nothing but names must not take long."""
 _SHORT = 18
 """Longer questions tell a story, in which there is always a word that no text holds (characters)."""
-_LEAVE = re.compile("(?:能|可以|适合|可否|要)([^，。？！?!,\\s]{2,12})")
+_LEAVE = re.compile("(?:能|可以|适合|可否|要|[吃喝])([^，。？！?!,\\s]{2,12})")
 _COMMON = frozenset(
     "我你您他她它们的了着过吗呢吧啊呀么是不没有在就也都还又很太这那哪个和与跟把被让给从对为因但而请怎什样会能可要想去来说看好上下大小天时后"
     "前多少几次一二两三四五六七八九十月年第做完打吃喝用以再行得到最近儿孩人家里面边点些件种非常已经才该算及今早东西子叫"
