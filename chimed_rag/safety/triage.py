@@ -53,6 +53,7 @@ class RedFlag(BaseModel):
     name: str
     what_to_do: str
     excuses: frozenset[Excuse] = frozenset({"negation", "history", "knowledge"})
+    fallback: bool = False
     triggers: tuple[str, ...] = Field(min_length=4)
     near_misses: tuple[str, ...] = Field(min_length=3)
 
@@ -109,6 +110,7 @@ class RedFlags:
         self.rules = tuple(RedFlag.model_validate(rule) for rule in rules)
         if not self.rules or not all(self._patterns):
             raise ValueError("there is no rule, or a rule without a pattern")
+        self._in_turn = sorted(zip(self.rules, self._patterns, strict=True), key=lambda pair: pair[0].fallback)
         if len({rule.id for rule in self.rules}) != len(self.rules):
             raise ValueError("two rules have the same id")
         self._by_needle: dict[str, list[_Group]] = defaultdict(list)
@@ -128,11 +130,13 @@ class RedFlags:
         possible = set(self._unknown if quick else self._groups.values())
         for piece in reading.pieces if quick else ():
             possible.update(self._by_needle.get(piece, ()))
-        return [
-            rule
-            for rule, patterns in zip(self.rules, self._patterns, strict=True)
-            if any(pattern.distinct <= possible and reading.holds(pattern, rule.excuses) for pattern in patterns)
-        ]
+        found: list[RedFlag] = []
+        for rule, patterns in self._in_turn:
+            if rule.fallback and found:
+                break
+            if any(pattern.distinct <= possible and reading.holds(pattern, rule.excuses) for pattern in patterns):
+                found.append(rule)
+        return found
 
     def expressions(self) -> list[str]:
         """Every expression as `re` takes it; they are otherwise compiled only when they are needed."""
