@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chimed_rag.errors import ConfigError
 from chimed_rag.records import Notice
 from chimed_rag.safety.expressions import Needles, needles, pieces, spell_out
+from chimed_rag.safety.red_flags_score import score
 from chimed_rag.text import fold
 
 Excuse = Literal["negation", "history", "care", "knowledge", "chronic"]
@@ -45,7 +46,11 @@ _SHARED = {
 
 
 class RedFlag(BaseModel):
-    """One emergency: how it is told, what to do now, and sentences that must and must not raise it."""
+    """One emergency: how it is told, what to do now, and sentences that must and must not raise it.
+
+    A rule with a `score` is general: it is asked last, only where nothing else is raised, and the question has to
+    sound so much like an emergency (`red_flags_score`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,7 +58,7 @@ class RedFlag(BaseModel):
     name: str
     what_to_do: str
     excuses: frozenset[Excuse] = frozenset({"negation", "history", "knowledge"})
-    fallback: bool = False
+    score: float | None = None
     triggers: tuple[str, ...] = Field(min_length=4)
     near_misses: tuple[str, ...] = Field(min_length=3)
 
@@ -110,7 +115,7 @@ class RedFlags:
         self.rules = tuple(RedFlag.model_validate(rule) for rule in rules)
         if not self.rules or not all(self._patterns):
             raise ValueError("there is no rule, or a rule without a pattern")
-        self._in_turn = sorted(zip(self.rules, self._patterns, strict=True), key=lambda pair: pair[0].fallback)
+        self._in_turn = sorted(zip(self.rules, self._patterns, strict=True), key=lambda pair: pair[0].score is not None)
         if len({rule.id for rule in self.rules}) != len(self.rules):
             raise ValueError("two rules have the same id")
         self._by_needle: dict[str, list[_Group]] = defaultdict(list)
@@ -132,8 +137,8 @@ class RedFlags:
             possible.update(self._by_needle.get(piece, ()))
         found: list[RedFlag] = []
         for rule, patterns in self._in_turn:
-            if rule.fallback and found:
-                break
+            if rule.score is not None and (found or reading.score < rule.score):
+                continue
             if any(pattern.distinct <= possible and reading.holds(pattern, rule.excuses) for pattern in patterns):
                 found.append(rule)
         return found
@@ -183,6 +188,11 @@ class _Reading:
         self._whole = _Clause(self.text, shared)
         self.pieces = self._whole.pieces
         self._alive_in: dict[tuple[_Group, frozenset[Excuse]], frozenset[int]] = {}
+
+    @cached_property
+    def score(self) -> float:
+        """How much it sounds like an emergency (`red_flags_score`)."""
+        return score(self.text)
 
     @cached_property
     def _wants_to_know(self) -> bool:
