@@ -23,7 +23,7 @@ from chimed_rag.safety.red_flags_score import LONGEST, plain
 from chimed_rag.safety.triage import book, red_flags
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = {"natural_qa": 10_000, "natural_paraphrase": 3_000, "natural_typo_paraphrase": 2_000}
+KINDS = {"natural_qa": 20_000, "natural_paraphrase": 4_000, "natural_typo_paraphrase": 2_000}
 KEPT = 6000
 
 
@@ -55,7 +55,7 @@ def main() -> None:
     rest = everyday(options.parse_args().data)
     texts = alarming + calm + rest
     wanted = [1] * len(alarming) + [0] * (len(calm) + len(rest))
-    worth = [1.0] * len(alarming) + [3.0] * len(calm) + [0.5] * len(rest)
+    worth = [1.0] * len(alarming) + [3.0] * len(calm) + [1.5] * len(rest)
 
     def counted(**options: object) -> CountVectorizer:
         return CountVectorizer(

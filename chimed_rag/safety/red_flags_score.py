@@ -24,12 +24,18 @@ LONGEST = 3
 
 _BREAK = re.compile(r"[\W_]+")
 _SPACE = re.compile(r"[^\S\n]+")
+_COURTESY = re.compile(
+    r"(?:大夫|医生|专家|老师|各位)?(?:您|你)好|医生|大夫|专家|请问|(?:我)?想(?:要)?(?:问|咨询|请教|了解|知道)(?:一下|下)?|麻烦(?:您|你)?|帮忙?看看?"
+    r"|谢谢(?:您|你|了)?|求助|(?:这|这个|这种|这样|这情况)?(?:是|到底是)?(?:怎么(?:一)?回事|什么原因|什么病|什么情况)(?:呢|啊|呀)?"
+    r"|(?:我)?(?:应该|应当|该|要)?(?:怎么|如何|咋)(?:办|治疗?|处理|弄|整|搞|做)(?:才好|好|呢|啊|呀)?"
+)
 _DIGIT = re.compile(r"\d")
 
 
 def plain(text: str) -> str:
-    """The text as it is weighed: folded, without spaces, a comma for any break, 0 for any digit."""
-    return _DIGIT.sub("0", _BREAK.sub("，", _SPACE.sub("", fold(text))))
+    """The text as it is weighed: folded, without spaces and courtesies, a comma for any break, 0 for any digit."""
+    told = _COURTESY.sub("，", _SPACE.sub("", fold(text)))
+    return _DIGIT.sub("0", _BREAK.sub("，", told)).strip("，")
 
 
 def runs(text: str) -> set[str]:
