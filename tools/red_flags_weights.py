@@ -58,9 +58,7 @@ def main() -> None:
     worth = [1.0] * len(alarming) + [3.0] * len(calm) + [1.5] * len(rest)
 
     def counted(**options: object) -> CountVectorizer:
-        return CountVectorizer(
-            analyzer="char", ngram_range=(1, LONGEST), binary=True, preprocessor=plain, **options
-        )
+        return CountVectorizer(analyzer="char", ngram_range=(1, LONGEST), binary=True, preprocessor=plain, **options)
 
     def fitted(seen: object) -> LogisticRegression:
         return LogisticRegression(C=0.25, max_iter=500).fit(seen, wanted, worth)
@@ -70,10 +68,15 @@ def main() -> None:
     telling = np.abs(fitted(seen).coef_[0]) * np.sqrt(np.asarray(seen.mean(0))[0])
     kept = sorted(first.get_feature_names_out()[np.argsort(-telling, kind="stable")[:KEPT]])
     model = fitted(counted(vocabulary=kept).transform(texts))
-    lines = ["# Made by tools/red_flags_weights.py; see chimed_rag/safety/red_flags_score.py.", f"\t{model.intercept_[0]:.3f}"]
+    lines = [
+        "# Made by tools/red_flags_weights.py; see chimed_rag/safety/red_flags_score.py.",
+        f"\t{model.intercept_[0]:.3f}",
+    ]
     lines += [f"{run}\t{weight:.3f}" for run, weight in zip(kept, model.coef_[0], strict=True) if abs(weight) >= 5e-4]
     (ROOT / "chimed_rag/safety/red_flags/weights.tsv").write_text("\n".join(lines) + "\n", "utf-8")
-    print(f"{len(alarming)} emergencies, {len(calm)} near misses, {len(rest)} everyday questions; {len(lines) - 2} runs")
+    print(
+        f"{len(alarming)} emergencies, {len(calm)} near misses, {len(rest)} everyday questions; {len(lines) - 2} runs"
+    )
 
 
 if __name__ == "__main__":

@@ -33,6 +33,9 @@ Excuse = Literal["negation", "history", "care", "knowledge", "chronic"]
 MAX_CHARACTERS = 4000
 """Of a longer question the first and the last half of this many characters are read, so that the time stays bounded."""
 
+SETTLED = -7.0
+"""Below this score a question that looks back, or asks for later care, raises no rule that excuses history."""
+
 _REACH = 48
 """How many characters before a word may deny it; the expressions of `shared` reach no further."""
 _NEAR = 8
@@ -41,7 +44,7 @@ _SPACE = re.compile(r"[ \t\r\f\v\u00a0\u200b-\u200d\ufeff]+")
 _CLAUSE = re.compile(r"[^,，。.！!？?；;：:~～…\n]+(?:(?<=\d)\.(?=\d)[^,，。.！!？?；;：:~～…\n]+)*")
 _SHARED = {
     *("negated_before", "negated_after", "acute", "sudden", "history", "history_after", "dead", "care", "knowledge"),
-    *("definition", "lecture", "hypothetical_before", "chronic", "habit", "personal"),
+    *("definition", "lecture", "hypothetical_before", "chronic", "habit", "personal", "settled"),
 }
 
 
@@ -139,7 +142,9 @@ class RedFlags:
         for rule, patterns in self._in_turn:
             if rule.score is not None and (found or reading.score < rule.score):
                 continue
-            if any(pattern.distinct <= possible and reading.holds(pattern, rule.excuses) for pattern in patterns):
+            if any(
+                pattern.distinct <= possible and reading.holds(pattern, rule.excuses) for pattern in patterns
+            ) and not ("history" in rule.excuses and reading.settled):
                 found.append(rule)
         return found
 
@@ -193,6 +198,11 @@ class _Reading:
     def score(self) -> float:
         """How much it sounds like an emergency (`red_flags_score`)."""
         return score(self.text)
+
+    @cached_property
+    def settled(self) -> bool:
+        """Whether it is looked back upon and sounds calm as well; either alone excuses nothing."""
+        return self._whole.tells("settled") and self.score < SETTLED
 
     @cached_property
     def _wants_to_know(self) -> bool:
