@@ -154,7 +154,9 @@ def calibrate(
     ],
     out: Annotated[Path, typer.Option(help="Where to write the rule; chimed ask --refusal uses it.")],
     index: IndexOption = None,
-    risk: Annotated[float, typer.Option(min=0.001, max=0.999, help="Share of wrong answers allowed.")] = 0.05,
+    risk: Annotated[
+        float, typer.Option(min=0.001, max=0.999, help="Share of wrong answers allowed.")
+    ] = 0.05,
     confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="How sure of that.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Of the split of the questions.")] = 0,
     config: Annotated[Path | None, typer.Option(help="Settings in YAML.")] = None,

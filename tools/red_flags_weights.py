@@ -34,7 +34,7 @@ def everyday(data: Path) -> list[str]:
         for row in map(json.loads, lines):
             if row["open_licence"] and row["kind"] in by_kind:
                 by_kind[row["kind"]].add(row["query"])
-    chosen = random.Random(3)
+    chosen = random.Random(3)  # noqa: S311
     taken = [q for kind, n in KINDS.items() for q in chosen.sample(sorted(by_kind[kind]), min(n, len(by_kind[kind])))]
     with gzip.open(data / "dialogue/cmdd_train_dev.jsonl.gz", "rt", encoding="utf-8") as lines:
         turns = (json.loads(line)["turns"] for line in lines)
@@ -43,6 +43,7 @@ def everyday(data: Path) -> list[str]:
 
 
 def main() -> None:
+    """Fit, keep the most telling runs, fit again, write."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data", type=Path, required=True, help="the folder with pairs/ and dialogue/")
     pairs = [

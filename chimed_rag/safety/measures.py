@@ -178,9 +178,7 @@ def measures(text: str) -> list[Measure]:
     return _joined(sorted(found), folded)
 
 
-_MIXED = re.compile(
-    r"(\d{1,3})\s?(天|日|周|个月|月|岁|年|小时|分钟)(?=[至到~～-]\d{1,3}\s?(天|日|周|个月|月|岁|年|小时|分钟))"
-)
+_MIXED = re.compile(r"(\d{1,3})\s?(天|日|周|个月|月|岁|年|小时|分钟)(?=[至到~～-]\d{1,3}\s?(天|日|周|个月|月|岁|年|小时|分钟))")
 
 
 def _apart(found: list[Quantity]) -> list[Quantity]:

@@ -22,9 +22,7 @@ _MEDICAL = frozenset(
 )
 _PLAIN_PARTS = frozenset("部脏腔体")  # 胃部 is 胃
 _LATIN = re.compile("[a-zα-ω0-9][a-zα-ω0-9+-]*")
-_KIND = re.compile(
-    "(?!.?[的和与及或为是有无])[\u4e00-\u9fff]{1,2}[性型](?![质别能状格情交生欲功激病腺号])[\u4e00-\u9fff]"
-)
+_KIND = re.compile("(?!.?[的和与及或为是有无])[\u4e00-\u9fff]{1,2}[性型](?![质别能状格情交生欲功激病腺号])[\u4e00-\u9fff]")
 _VERBS = (
     "引起",
     "增强",
@@ -121,7 +119,9 @@ def _elsewhere(sentence: Reading, token: Token, sources: Sequence[Reading]) -> s
     if held < max(3, 0.6 * len(rest)) or token.canonical in home.norm[low:high]:
         return ""
     others = [
-        one for one in home.tokens if low <= one.start < high and one.kind == token.kind and one.canonical not in here
+        one
+        for one in home.tokens
+        if low <= one.start < high and one.kind == token.kind and one.canonical not in here
     ]
     return home.raw_text(others[0].start, others[0].end) if others else ""
 

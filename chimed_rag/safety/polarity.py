@@ -46,8 +46,7 @@ def _token_marks(reading: Reading, kind: str, words: Collection[str]) -> list[Ma
             token
             for token in reading.tokens
             if token.canonical in words
-            and (kind == "possible")
-            == (token.canonical == "可" and _POSSIBLE.match(reading.norm, token.end) is not None)
+            and (kind == "possible") == (token.canonical == "可" and _POSSIBLE.match(reading.norm, token.end) is not None)
         ]
         if kind == "ladder":
             tokens = _unhelped(tokens)
@@ -215,11 +214,7 @@ def strength(
     """
     ladder, classes = ladder_marks(sentence), find_marks(sentence, CONTRASTS)
     their_ladder = [mark for reading in sources for mark in ladder_marks(reading)]
-    fault = (
-        _possible(sentence, their_ladder)
-        or _climbed(ladder, their_ladder, sources, context)
-        or _left_out(sentence, their_ladder, used)
-    )
+    fault = _possible(sentence, their_ladder) or _climbed(ladder, their_ladder, sources, context) or _left_out(sentence, their_ladder, used)
     fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources)
     return bool(ladder or classes or their_ladder or fault), fault
 
@@ -317,7 +312,7 @@ def _contrasted(said: Sequence[Mark], sources: Sequence[Reading], context: Seque
 
 _OPPOSITES = dict(
     pair
-    for one, other in "高低 大小 多少 强弱 快慢 早晚 前后 上下 内外 左右 冷热 干湿 升降 增减 长短 粗细 轻重 深浅 近远 软硬 松紧 急慢 实虚 寒热 "
+    for one, other in  "高低 大小 多少 强弱 快慢 早晚 前后 上下 内外 左右 冷热 干湿 升降 增减 长短 粗细 轻重 深浅 近远 软硬 松紧 急慢 实虚 寒热 "
     "男女 初复 首末 入出 单双 良恶 显隐 阴阳 动静 开关 主次 新旧 浓淡 胖瘦 厚薄 疏密 盈亏 开闭 收放 宽窄 凹凸 伸屈".split()
     for pair in ((one, other), (other, one))
 )

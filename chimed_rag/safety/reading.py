@@ -100,23 +100,10 @@ class Reading:
                 continue
             canonical, kind = meanings[index]
             after = stop
-            if (
-                canonical == "不"
-                and text[stop : stop + 1] == "过"
-                and text[stop + 1 : stop + 2] not in "敏度量多少高低早晚"
-            ):
+            if canonical == "不" and text[stop : stop + 1] == "过" and text[stop + 1 : stop + 2] not in "敏度量多少高低早晚":
                 if begin == 0 or text[begin - 1] in _CLAUSE_ENDS:
-                    canonical, kind, stop, after = (
-                        "但",
-                        "light",
-                        stop + 1,
-                        stop + 1,
-                    )  # 不过 that opens a clause denies nothing
-            if (
-                text[stop - 1] == "病"
-                and text[stop : stop + 1] == "人"
-                and (shorter := inner.get(text[begin : stop - 1]))
-            ):
+                    canonical, kind, stop, after = "但", "light", stop + 1, stop + 1  # 不过 that opens a clause denies nothing
+            if text[stop - 1] == "病" and text[stop : stop + 1] == "人" and (shorter := inner.get(text[begin : stop - 1])):
                 (canonical, kind), stop, after = shorter, stop - 1, stop + 1  # 哮喘病人 is no 哮喘病
             pieces += (text[place:begin], canonical)
             length += begin - place
