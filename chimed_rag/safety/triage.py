@@ -4,6 +4,8 @@ What is covered: the emergencies of `red_flags/*.yaml`, by word patterns in simp
 clinical. A word counts only where it is alive: not negated (没有胸痛), not history (十年前中风过) and not a wish to
 know (怎么预防中风); some rules also excuse what is long-standing (胸痛两年了) or under treatment in hospital. A sign of
 urgency in the same clause (突然, 刚才, 现在, 又) brings it back to life, unless it is negated.
+Where nothing is raised, three general rules (`red_flags/90_danger.yaml`) ask for danger in any words, and for a fixed
+sum of weights (`red_flags_score`) that says how urgent it sounds; their notice names no illness.
 Tried and left: signs that may lie anywhere in a long story (twice the false alarms; now within eight clauses), and
 habit words anywhere in a clause (经常 … excused a child with blue lips; now they stand just before the word).
 What is not covered: traditional characters, pinyin, typing errors and other languages; emergencies told in words

@@ -159,7 +159,8 @@ def test_courtesies_do_not_calm_an_alarm() -> None:
 
 
 def test_what_is_looked_back_upon_is_excused_only_where_it_sounds_calm() -> None:
-    back = "孩子上个学期在学校抽搐，检查出是癫痫，现在吃药控制，请问这个病能治愈吗，平时学习和运动要注意什么，饮食有什么讲究"
+    back = "孩子上个学期在学校抽搐，检查出是癫痫，现在吃药控制，请问这个病能治愈吗，平时学习和运动要注意什么，"
+    back += "饮食有什么讲究"
     assert _raised(back) == []
     assert _raised("孩子去年检查出癫痫，刚才又抽了，眼睛往上翻，叫不应") != []
 
