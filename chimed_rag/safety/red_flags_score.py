@@ -6,8 +6,9 @@ What is not covered: which emergency it is; the other 95 rules, which never ask;
 Source: logistic regression (L2, C = 0.25) on binary runs; emergencies and near misses of this project's own sentences
 against real everyday questions with an open licence. `tools/red_flags_weights.py` makes the weights again.
 Known weakness: the emergencies it learnt from are written sentences, the everyday questions come from the web, so it
-also hears who writes. A best stretch instead of the sum was tried and left (five times the alarms), and so was a
-score that silences particular rules by itself (politeness silenced true ones). Hence a score alone raises nothing: a word of danger has to stand beside it.
+also hears who writes. Hence a score alone raises nothing: a word of danger has to stand beside it.
+Tried and left: the best stretch instead of the sum (five times the alarms); a score that silences particular rules by
+itself (politeness silenced true ones).
 """
 
 from __future__ import annotations
