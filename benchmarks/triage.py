@@ -27,8 +27,8 @@ from chimed_rag.safety.triage import red_flags, triage
 QUESTIONS = "eval/huatuo_retrieval_dev/queries.jsonl.gz"
 LONG = range(250, 351)
 NOTES = [
-    "of 76 questions alarmed on 2026-11-27, read by the author of the rules, 41 were emergencies or urgent, 10 more so"
-    " but already in hospital, 25 were not",
+    "of 76 questions alarmed before the general rules came, read by their author, 41 were emergencies or urgent, 10"
+    " more so but already in hospital, 25 were not; of the 15 that the general rules alone alarm, at most 4 are",
     "low and high: 95 % score interval",
 ]
 

@@ -67,7 +67,13 @@ class PairScorer:
         built.close()
         self.weight = dense_weight_of(Retrieval(dense_weight=dense_weight), built.encoder)
         self._systems = {
-            mode: MedQA(path, encoder=built.encoder, reranker=reranker, config=Config(retrieval=Retrieval(mode=mode)))
+            mode: MedQA(
+                path,
+                encoder=built.encoder,
+                reranker=reranker,
+                # A search log holds queries of a doctor's name alone: without it there is nothing to rank by.
+                config=Config(retrieval=Retrieval(mode=mode), redaction=False),
+            )
             for mode in ("lexical", "dense")
         }
         self._plain = self._systems["lexical"]._view.index
