@@ -14,9 +14,11 @@ that no pattern knows; what earlier turns of a conversation said. Silence here n
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from importlib import resources
 from typing import Any, Literal
@@ -103,14 +105,15 @@ class _Pattern:
 class RedFlags:
     """All rules: read once, compiled as they are needed."""
 
-    def __init__(self, sources: Iterable[str]) -> None:
+    def __init__(self, sources: Iterable[str], known: Mapping[str, Needles] | None = None) -> None:
+        self._known = known or {}
         files = [yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) for text in sources]  # noqa: S506
         self._words: dict[str, str] = {}
         self._needles: dict[str, Needles] = {}
         self._groups: dict[str, _Group] = {}
         for name, expression in (item for file in files for item in file.get("words", {}).items()):
-            self._needles[name] = needles(expression, self._needles)
             self._words[name] = spell_out(expression, self._words)
+            self._needles[name] = self._found(expression, self._words[name])
         shared = {name: self._group(text) for file in files for name, text in file.get("shared", {}).items()}
         if set(shared) != _SHARED:
             raise ValueError(f"'shared' has to define exactly: {', '.join(sorted(_SHARED))}")
@@ -156,7 +159,18 @@ class RedFlags:
 
     def _group(self, expression: str) -> _Group:
         source = spell_out(expression, self._words)
-        return self._groups.setdefault(source, _Group(source, needles(expression, self._needles)))
+        if source not in self._groups:
+            self._groups[source] = _Group(source, self._found(expression, source))
+        return self._groups[source]
+
+    def _found(self, expression: str, source: str) -> Needles:
+        key = digest(source)
+        return self._known[key] if key in self._known else needles(expression, self._needles)
+
+    def needles(self) -> dict[str, Needles]:
+        """The needles of all expressions, by `digest`: what `red_flags/needles.json` holds, since they take long."""
+        groups = {digest(source): group.needles for source, group in self._groups.items()}
+        return groups | {digest(source): self._needles[name] for name, source in self._words.items()}
 
     def _pattern(self, raw: str | dict[str, Any]) -> _Pattern:
         """A plain expression, or `clause: [...]` (all in one clause) or `all: [...]` (anywhere), with `unless: ...`."""
@@ -262,14 +276,23 @@ class _Reading:
         return not ("chronic" in excuses and self._whole.tells("chronic") and not self._whole.tells("sudden"))
 
 
-def read_red_flags(*sources: str) -> RedFlags:
+def digest(source: str) -> str:
+    """Under what the needles of an expression are kept; they depend on nothing else."""
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()[:12]
+
+
+def read_red_flags(*sources: str, known: Mapping[str, Needles] | None = None) -> RedFlags:
     """Rules from the texts of YAML files in the form of `red_flags/*.yaml`; words may be used after their definition.
+
+    Args:
+        sources: the texts.
+        known: needles that were found before, by `digest`; what is missing is found anew.
 
     Raises:
         ConfigError: not YAML, an unknown or missing key, a word that is not defined, or a rule without sentences.
     """
     try:
-        return RedFlags(sources)
+        return RedFlags(sources, known)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
         raise ConfigError(f"the red flags cannot be read: {error}") from error
 
@@ -279,7 +302,9 @@ def book() -> RedFlags:
     """The shipped rules; their files are read in the order of their names."""
     folder = resources.files("chimed_rag.safety").joinpath("red_flags")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
-    return read_red_flags(*(file.read_text("utf-8") for file in files))
+    kept = json.loads(folder.joinpath("needles.json").read_text("utf-8"))
+    known = {key: None if text is None else frozenset(text.split()) for key, text in kept.items()}
+    return read_red_flags(*(file.read_text("utf-8") for file in files), known=known)
 
 
 def red_flags() -> tuple[RedFlag, ...]:

@@ -15,6 +15,7 @@ from chimed_rag.errors import ConfigError
 from chimed_rag.safety.expressions import needles, spell_out
 from chimed_rag.safety.red_flags_score import plain, read_weights, runs
 from chimed_rag.safety.triage import RedFlag, book, read_red_flags, red_flags, triage
+from tools import red_flag_needles as needles_tool
 
 FLAGS = red_flags()
 # Rule (or - where nothing may be raised), tab, sentence. Written apart from the rules, which were then mended where
@@ -309,3 +310,10 @@ def test_few_everyday_questions_are_raised(shared_data: Path) -> None:
     with gzip.open(queries, "rt", encoding="utf-8") as lines:
         questions = [json.loads(line)["text"] for line in lines]
     assert sum(bool(triage(question)) for question in questions) < 0.03 * len(questions)
+
+
+def test_the_needles_kept_are_those_of_the_rules() -> None:
+    """After a change of the rules: python -m tools.red_flag_needles."""
+    assert json.loads(needles_tool.FILE.read_text("utf-8")) == needles_tool.found()
+    kept = {key: None if text is None else frozenset(text.split()) for key, text in needles_tool.found().items()}
+    assert kept == book().needles()
