@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from chimed_rag.entities.lexicon import unknown_drugs
 from chimed_rag.records import Evidence
 from chimed_rag.safety.reading import Reading
-from chimed_rag.text import sentence_spans
+from chimed_rag.safety.scanning import mend_names
+from chimed_rag.text import fold, sentence_spans
 
 MOST_UNITS = 3
 """Sentences of the literature that may support one sentence together."""
@@ -67,15 +69,28 @@ def read(text: str) -> Reading:
 
 def units(passage: Evidence, sought: str, place: tuple[int, int] | None = None) -> list[Unit]:
     """The sentences of a passage at a place, or the `MOST_READ` that share most with a sentence, in order."""
-    spans = _spans(passage.text)
+    spans, text = _spans(passage.text), mend_names(passage.text, said_names(sought))
     if place is not None:
         spans = [(begin, end) for begin, end in spans if begin < place[1] and place[0] < end]
     if len(spans) > MOST_READ:
         chars = _raw_pairs(sought)
-        scores = [len(chars & _raw_pairs(passage.text[begin:end])) for begin, end in spans]
+        scores = [len(chars & _raw_pairs(text[begin:end])) for begin, end in spans]
         best = sorted(range(len(spans)), key=lambda place: (-scores[place], place))[:MOST_READ]
         spans = [spans[place] for place in sorted(best)]
-    return [Unit(passage, begin, end, read(passage.text[begin:end])) for begin, end in spans]
+    return [Unit(passage, begin, end, read(text[begin:end])) for begin, end in spans]
+
+
+@lru_cache(maxsize=1024)
+def said_names(text: str) -> tuple[tuple[str, str], ...]:
+    """(name, kind) of the names of drugs, diseases and so on in a sentence, folded, as it says them."""
+    reading = read(text)
+    named = [(token.start, token.end, token.kind) for token in reading.tokens if token.kind not in ("", "light")]
+    for begin, end in unknown_drugs(reading.norm):
+        known = [token for token in reading.tokens if token.start < end and begin < token.end]
+        begin = max([begin, *(token.end for token in known)])  # 首选双膦酸 is 双膦酸
+        if begin < end - 2:
+            named.append((begin, end, "drug"))
+    return tuple(dict.fromkeys((fold(reading.raw_text(begin, end)), kind) for begin, end, kind in named))
 
 
 @lru_cache(maxsize=4096)
