@@ -19,9 +19,9 @@ from chimed_rag.safety.reading import Reading
 from chimed_rag.safety.scanning import mend_names
 from chimed_rag.text import fold, sentence_spans
 
-MOST_UNITS = 3
+MOST_UNITS = 4
 """Sentences of the literature that may support one sentence together."""
-MOST_READ = 5
+MOST_READ = 8
 """Sentences of one passage that are looked at closely."""
 MIN_COVERED = 0.58
 """Share of a sentence's matter that its window, title and headings must hold."""

@@ -116,11 +116,15 @@ def agree(said: Measure, source: Measure, before: str = "") -> bool:
     factor = _factor(said.unit, source.unit, mass)
     if factor is None or not factor:
         return False
+    if said.bound == source.bound == "within" and said.low == said.high:
+        said = said._replace(low=source.low)  # 24小时内, where the literature says 12～24小时内
     slack = 0.025 if "g/L" in (said.unit, source.unit) and said.unit != source.unit else 0.001
     if {said.unit, source.unit} == {"月", "d"}:
         slack = 0.07
     if said.unit == "Pa" and said.text[-3:] != source.text[-3:]:
         slack = 0.015
+    if said.text.rstrip("以上下内").endswith("成"):
+        slack = 0.03  # 近九成 is 88 %
     return _near(said.low * factor, source.low, slack) and _near(said.high * factor, source.high, slack)
 
 
