@@ -23,7 +23,7 @@ MOST_UNITS = 4
 """Sentences of the literature that may support one sentence together."""
 MOST_READ = 8
 """Sentences of one passage that are looked at closely."""
-MIN_COVERED = 0.58
+MIN_COVERED = 0.45
 """Share of a sentence's matter that its window, title and headings must hold."""
 _WEAK = 0.35  # what a single character of matter counts that only stands there by itself
 _GAIN = 0.3  # share of a clause that a further sentence must add
