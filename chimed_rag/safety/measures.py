@@ -28,7 +28,7 @@ _BOUND_BEFORE = re.compile(
 )
 _MODAL = re.compile("[应可须宜能需要必不]")
 _BOUND_AFTER = re.compile(
-    r"[（(]?(?:(?P<more>(?:及|或|或者)?(?:以上|以后))|(?P<reach>起步?)|(?P<less>(?:及|或|或者)?(?:以下|以前)|[为作]?(?:上限|限度?|封顶))"
+    r"[（(]?(?:(?P<more>(?:及|或|或者)?(?:以上|以后|更[高多长大久]))|(?P<reach>起步?)|(?P<less>(?:及|或|或者)?(?:以下|以前|更[低少短小])|[为作]?(?:上限|限度?|封顶))"
     r"|(?P<within>以内|内(?![科镜分脏膜障耳皮障]))|(?<=[周天月时日年钟])(?:(?P<after>后(?!期|续|遗))|(?P<before>前(?!期|列))))"
 )
 _PER_BEFORE = re.compile(
@@ -68,7 +68,7 @@ _NUMBERISH = re.compile("[0-9首每一二三四五六七八九十两半隔ⅰ-�
 
 def measures(text: str) -> list[Measure]:
     """The measures of a text, in order, not overlapping."""
-    text = _SAME_LENGTH.sub("以", text)
+    said, text = text, _plain(text)
     folded = fold(text)
     if not _NUMBERISH.search(folded):
         return []
@@ -77,7 +77,7 @@ def measures(text: str) -> list[Measure]:
 
     def keep(start: int, end: int, low: float, high: float, unit: str, bound: str = "", per: str = "") -> None:
         taken[start:end] = b"\1" * (end - start)
-        found.append(Measure(start, end, low, high, unit, bound, per, text[start:end]))
+        found.append(Measure(start, end, low, high, unit, bound, per, said[start:end]))
 
     for match in _EVERY_OTHER_DAY.finditer(folded):
         keep(*match.span(), 0.5, 0.5, "次/d")
@@ -116,6 +116,24 @@ def measures(text: str) -> list[Measure]:
             bound, start, end = _bound(folded, *match.span())
             keep(max(start, taken.rfind(1, 0, match.start()) + 1), end, float(match[0]), float(match[0]), "数", bound)
     return _joined(sorted(found), folded)
+
+
+_ABOUT = re.compile("([一二两三四五六七八])([二两三四五六七八九])个(?=小时|钟头|月|星期|疗程)")
+_AND_HALF = re.compile("([一两二三四五六七八九])([天年岁])半(?![夜])")
+
+
+def _plain(text: str) -> str:
+    """What people say in other words than books, in as many characters: 一两个小时 as 1~2小时, 一天半 as 36h."""
+    text = _SAME_LENGTH.sub("以", text)
+    if "个" in text:
+        text = _ABOUT.sub(lambda found: f"{_HAN[found[1]]}~{_HAN[found[2]]}", text)
+    return _AND_HALF.sub(_halves, text) if "半" in text else text
+
+
+def _halves(found: re.Match[str]) -> str:
+    count = _HAN[found[1]]
+    amount = f"{count * 24 + 12}h" if found[2] == "天" else f"{count * 12 + 6}月"
+    return amount if len(amount) == 3 else found[0]
 
 
 _MISREAD_UNIT = re.compile("[ ]?mmo[VlI1]/?L")

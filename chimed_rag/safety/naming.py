@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from chimed_rag.entities.lexicon import unknown_drugs
 from chimed_rag.safety.alignment import Window
+from chimed_rag.safety.population import group_places
 from chimed_rag.safety.reading import Reading, Token
 from chimed_rag.safety.surroundings import likeness
 
@@ -169,7 +170,10 @@ def _foreign_drugs(
 
 def _foreign_words(sentence: Reading, window: Window, context: Sequence[Reading]) -> str:
     chars = frozenset().union(*(reading.char_set for reading in (*window.readings, *context)))
+    people = group_places(sentence)
     for start, end in window.novel:
+        if start in people:
+            continue
         run = [sentence.norm[place] for place in range(start, end) if sentence.norm[place].isalnum()]
         new = [char for char in run if char not in chars]
         if len(run) > 1 and len(new) >= 2 and any(char in _MEDICAL for char in new):

@@ -55,7 +55,11 @@ def _climbed(
             continue
         agreed, other = rival(mark, source, meets, least=_NEAR)
         if other is not None:
-            if not (any(meets(mark, one) for one in headed) and not agreed):
+            near = likeness(mark.context, other.context)
+            kept_too = any(
+                meets(other, one) and one is not mark and likeness(one.context, other.context) > near for one in said
+            )
+            if not (any(meets(mark, one) for one in headed) and not agreed) and not kept_too:
                 return f"“{mark.text}”不同于原文的“{other.text}”"
         elif not agreed and level(mark) <= -1 and not any(meets(mark, one) for one in headed):
             denied = any(likeness(mark.context, one.context) > _NEAR for reading in sources for one in denials(reading))
