@@ -55,6 +55,14 @@ class Window:
         """Of the units."""
         return tuple(unit.reading for unit in self.units)
 
+    def before(self, sentence: Reading) -> list[list[Reading]]:
+        """For each unit the sentences of its passage before it, in order; names misread as when it was found."""
+        found = []
+        for unit in self.units:
+            text = mend_names(unit.passage.text, said_names(sentence.raw))
+            found.append([read(text[begin:end]) for begin, end in _spans(unit.passage.text) if end <= unit.begin])
+        return found
+
     def passages(self) -> tuple[Reading, ...]:
         """All sentences of the passages, for a subject that one of them names for all."""
         texts = dict.fromkeys(unit.passage.text for unit in self.units)

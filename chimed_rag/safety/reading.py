@@ -42,7 +42,8 @@ class Reading:
         self.raw = raw
         self.measures: list[tuple[Measure, int, int]] = []
         mended = mend(raw)
-        masked, starts, ends = self._mask(mended, _FOREIGN.sub("\ufffd", fold(mended)))
+        self.folded = _FOREIGN.sub("\ufffd", fold(mended))
+        masked, starts, ends = self._mask(mended, self.folded)
         self.tokens: list[Token] = []
         self.norm, self._starts, self._ends = self._replace(masked, starts, ends)
         places = {raw_start: place for place, raw_start in enumerate(self._starts)}
