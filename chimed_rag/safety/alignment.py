@@ -15,6 +15,8 @@ from itertools import pairwise
 
 from chimed_rag.entities.lexicon import unknown_drugs
 from chimed_rag.records import Evidence
+from chimed_rag.safety.conversion import CONTRARY_BOUNDS
+from chimed_rag.safety.dictionary import POLAR
 from chimed_rag.safety.reading import Reading
 from chimed_rag.safety.scanning import mend_names
 from chimed_rag.text import fold, sentence_spans
@@ -26,6 +28,7 @@ MOST_READ = 8
 MIN_COVERED = 0.45
 """Share of a sentence's matter that its window, title and headings must hold."""
 _WEAK = 0.35  # what a single character of matter counts that only stands there by itself
+_HOME = 3  # by how much more a sentence must hold of a clause that others hold together
 _GAIN = 0.3  # share of a clause that a further sentence must add
 _LONGEST = 600
 _USED = 0.6  # share of a clause of the literature that a sentence must hold to count as repeating it
@@ -140,16 +143,22 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
     if not overlaps[first] and not sentence.char_set & candidates[first].reading.char_set:
         return None
     chosen, held = [first], set(overlaps[first])
+    telling = measured.union(sentence.matter)
     for clause in _clauses(sentence):
-        least = max(2, _GAIN * size(clause))
-        if len(chosen) == MOST_UNITS or size(clause - held) < least:
-            continue
+        if len(chosen) == MOST_UNITS:
+            break
+        least = max(2, _GAIN * size(clause & telling))
+        here = [size(overlap & clause) for overlap in overlaps]
         gains = [size(overlap & clause - held) for overlap in overlaps]
         place = max(range(len(candidates)), key=lambda at: (gains[at], size(overlaps[at]), -at))
-        if place not in chosen and gains[place] >= least:
+        if gains[place] < least:  # nothing new, but perhaps the same said in one place
+            place = max(range(len(candidates)), key=lambda at: (here[at], size(overlaps[at]), -at))
+            if here[place] < max(here[at] for at in chosen) + _HOME:
+                continue
+        if place not in chosen:
             chosen.append(place)
             held |= overlaps[place]
-    held -= measured
+    held &= set(sentence.matter)
     picked = tuple(candidates[place] for place in sorted(chosen))
     return _measured(sentence, picked, held, context)
 
@@ -157,7 +166,14 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
 def _overlap(sentence: Reading, unit: Reading) -> set[int]:
     """The places of a sentence that a unit holds: matter in pairs, and measures."""
     held = {place for place, pairs in sentence.pairs.items() if not unit.pair_set.isdisjoint(pairs)}
-    return held | {place for _, place, _ in sentence.measures if sentence.norm[place] in unit.norm}
+    for said, place, _ in sentence.measures:
+        if any(
+            unit.norm[at] == sentence.norm[place] and frozenset((said.bound, measure.bound)) not in CONTRARY_BOUNDS
+            for measure, at, _ in unit.measures
+        ):
+            held.add(place)
+    polar = {token.canonical for token in unit.tokens if token.canonical in POLAR}
+    return held | {token.start for token in sentence.tokens if token.canonical in polar}
 
 
 def _measured(sentence: Reading, picked: tuple[Unit, ...], held: set[int], context: Sequence[Reading]) -> Window:
@@ -187,7 +203,8 @@ def _runs(sentence: Reading, lone: frozenset[int]) -> Iterator[tuple[int, int]]:
 
 def _clauses(sentence: Reading) -> list[set[int]]:
     found: dict[int, set[int]] = {}
-    for place in (*sentence.matter, *(at for _, at, _ in sentence.measures)):
+    polar = [token.start for token in sentence.tokens if token.canonical in POLAR]
+    for place in (*sentence.matter, *polar, *(at for _, at, _ in sentence.measures)):
         found.setdefault(sentence.clause_numbers[place], set()).add(place)
     return list(found.values())
 

@@ -90,10 +90,11 @@ def comparable(one: Measure, other: Measure) -> bool:
     return _factor(one.unit, other.unit, 1.0) is not None
 
 
-_CONTRARY = frozenset(
+CONTRARY_BOUNDS = frozenset(
     frozenset(pair.split())
     for pair in ("less more", "within more", "less reach", "before after", "before more", "after less", "within after")
 )
+"""Bounds of which one excludes the other."""
 
 
 def agree(said: Measure, source: Measure, before: str = "") -> bool:
@@ -104,7 +105,7 @@ def agree(said: Measure, source: Measure, before: str = "") -> bool:
         source: of the literature.
         before: what stands before them, title and headings included, to find the substance of a molar concentration.
     """
-    if frozenset((said.bound, source.bound)) in _CONTRARY:
+    if frozenset((said.bound, source.bound)) in CONTRARY_BOUNDS:
         return False
     if source.bound in ("less", "more") and said.bound == "":
         return False
