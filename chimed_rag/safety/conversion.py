@@ -126,6 +126,8 @@ def agree(said: Measure, source: Measure, before: str = "") -> bool:
         slack = 0.015
     if said.text.rstrip("以上下内").endswith("成"):
         slack = 0.03  # 近九成 is 88 %
+    elif not said.unit and re.search("[/分]", said.text + source.text):
+        slack = 0.015  # 1/3 is 33 %
     return _near(said.low * factor, source.low, slack) and _near(said.high * factor, source.high, slack)
 
 

@@ -110,7 +110,7 @@ def _affirmed(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
             ),
             default=0.0,
         )
-        if likeness(here, there) > max(0.25, affirmed):
+        if likeness(here, there) > max(0.25, affirmed + 0.05):
             low, high = max(0, place - 4), min(len(sentence.norm), place + len(words) + 2)
             return sentence.raw_text(low, high)
     return ""

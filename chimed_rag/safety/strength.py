@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from chimed_rag.safety.marks import Mark, find_marks, rival, strict_values
 from chimed_rag.safety.polarity import denials, ladder_marks, level, meets, possibilities
 from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.scope import widened
 from chimed_rag.safety.surroundings import likeness
 
 CONTRASTS = "contrasts.tsv"
@@ -37,7 +38,7 @@ def strength(
         or _climbed(ladder, their_ladder, sources, context)
         or _left_out(sentence, their_ladder, used)
     )
-    fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources)
+    fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources) or widened(sentence, sources)
     return bool(ladder or classes or their_ladder or fault), fault
 
 
