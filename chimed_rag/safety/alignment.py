@@ -27,8 +27,10 @@ MOST_READ = 8
 """Sentences of one passage that are looked at closely."""
 MIN_COVERED = 0.45
 """Share of a sentence's matter that its window, title and headings must hold."""
+_BRIEF, _MIN_BRIEF = 10, 0.58  # characters of matter below which a sentence must be held to a greater share
 _WEAK = 0.35  # what a single character of matter counts that only stands there by itself
 _HOME = 3  # by how much more a sentence must hold of a clause that others hold together
+_NUMBER = 2  # what a number counts beside a character
 _GAIN = 0.3  # share of a clause that a further sentence must add
 _LONGEST = 600
 _USED = 0.6  # share of a clause of the literature that a sentence must hold to count as repeating it
@@ -52,6 +54,10 @@ class Window:
     units: tuple[Unit, ...]
     covered: float
     novel: tuple[tuple[int, int], ...] = ()
+
+    def holds(self, sentence: Reading) -> bool:
+        """Whether enough of a sentence is there for it to be compared."""
+        return self.covered >= (_MIN_BRIEF if len(sentence.matter) < _BRIEF else MIN_COVERED)
 
     @property
     def readings(self) -> tuple[Reading, ...]:
@@ -158,9 +164,10 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
         if place not in chosen:
             chosen.append(place)
             held |= overlaps[place]
+    numbers = len(held & measured)
     held &= set(sentence.matter)
     picked = tuple(candidates[place] for place in sorted(chosen))
-    return _measured(sentence, picked, held, context)
+    return _measured(sentence, picked, held, numbers, context)
 
 
 def _overlap(sentence: Reading, unit: Reading) -> set[int]:
@@ -176,14 +183,17 @@ def _overlap(sentence: Reading, unit: Reading) -> set[int]:
     return held | {token.start for token in sentence.tokens if token.canonical in polar}
 
 
-def _measured(sentence: Reading, picked: tuple[Unit, ...], held: set[int], context: Sequence[Reading]) -> Window:
+def _measured(
+    sentence: Reading, picked: tuple[Unit, ...], held: set[int], numbers: int, context: Sequence[Reading]
+) -> Window:
     pairs = frozenset().union(*(reading.pair_set for reading in context))
     singles = frozenset().union(*(unit.reading.char_set for unit in picked))
     headed = {place for place, found in sentence.pairs.items() if place not in held and not pairs.isdisjoint(found)}
     covered = len(held) + min(len(headed), _CONTEXT * len(sentence.matter))
     lone = [place for place in sentence.matter if place not in held and place not in headed]
     covered += _WEAK * sum(sentence.norm[place] in singles for place in lone)
-    return Window(picked, covered / len(sentence.matter), tuple(_runs(sentence, frozenset(lone))))
+    total = len(sentence.matter) + _NUMBER * len(sentence.measures)
+    return Window(picked, (covered + _NUMBER * numbers) / total, tuple(_runs(sentence, frozenset(lone))))
 
 
 def _runs(sentence: Reading, lone: frozenset[int]) -> Iterator[tuple[int, int]]:

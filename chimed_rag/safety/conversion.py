@@ -140,7 +140,16 @@ def _factor(one: str, other: str, molar_mass: float) -> float | None:
         return 30.0 if one == "月" else 1 / 30.0
     if set(pair) == {"mol/L", "g/L"}:
         return molar_mass if one == "mol/L" else (1 / molar_mass if molar_mass else 0.0)
-    if set(pair) in ({"次", "次/d"}, {"数", "第"}, {"数", "分"}, {"数", "例"}, {"数", ""}, {"型", "数"}, {"数", "℃"}, {"数", "个"}):
+    if set(pair) in (
+        {"次", "次/d"},
+        {"数", "第"},
+        {"数", "分"},
+        {"数", "例"},
+        {"数", ""},
+        {"型", "数"},
+        {"数", "℃"},
+        {"数", "个"},
+    ):
         return 1.0
     if "数" in pair and "次" in pair:
         return 1.0

@@ -35,7 +35,11 @@ def is_named(token: Token, said: str, sources: Iterable[Reading]) -> bool:
     for reading in sources:
         if said in reading.folded:
             return True
-        if len(said) > 2 and token.kind != "drug" and any(_spread(name, reading.norm) for name in (token.canonical, said)):
+        if (
+            len(said) > 2
+            and token.kind != "drug"
+            and any(_spread(name, reading.norm) for name in (token.canonical, said))
+        ):
             return True
         plain = token.kind in _LOOSE_KINDS and len(token.canonical) == 2 and token.canonical[0] not in _DEGREES
         if plain and token.canonical[1] in reading.char_set:

@@ -77,9 +77,7 @@ def naming(sentence: Reading, window: Window, context: Sequence[Reading]) -> tup
     return bool(said or drugs or fault), fault
 
 
-def _foreign_names(
-    sentence: Reading, said: Sequence[Token], window: Window, context: Sequence[Reading]
-) -> str:
+def _foreign_names(sentence: Reading, said: Sequence[Token], window: Window, context: Sequence[Reading]) -> str:
     sources = window.readings
     here = [(reading, token) for reading in sources for token in reading.tokens if token.kind in NAME_KINDS]
     known = {token.canonical for _, token in here}

@@ -16,9 +16,7 @@ from importlib import resources
 from chimed_rag.entities.lexicon import names
 from chimed_rag.text import fold
 
-_UNIT = (
-    "(?:[mkµμun]?g(?![a-zA-Z])|m[lL](?![a-z])|mm(?:Hg)?|cm|mmo|[µμ]mo|U/|[%％‰℃]|次|天|日|小时|分钟|周|个?月|年|岁|例|倍|pg|ng|万)"
-)
+_UNIT = "(?:[mkµμun]?g(?![a-zA-Z])|m[lL](?![a-z])|mm(?:Hg)?|cm|mmo|[µμ]mo|U/|[%％‰℃]|次|天|日|小时|分钟|周|个?月|年|岁|例|倍|pg|ng|万)"
 _RUN = re.compile(
     rf"(?<![A-Za-z\u0370-\u03ff])[0-9lIO]{{1,7}}(?:\.[0-9lIO]{{1,4}})?"
     rf"(?=(?:[~～\-–—至到][ ]?[0-9lIO.]{{1,8}})?[ ]?{_UNIT})"

@@ -58,7 +58,10 @@ def _climbed(
         if other is not None:
             near = likeness(mark.context, other.context)
             kept_too = any(
-                meets(other, one) and one is not mark and likeness(one.context, other.context) > near for one in said
+                meets(other, one)
+                and (likeness(one.context, other.context) > near or _after(one) == _after(other) != "")
+                for one in said
+                if one is not mark
             )
             if not (any(meets(mark, one) for one in headed) and not agreed) and not kept_too:
                 return f"“{mark.text}”不同于原文的“{other.text}”"
@@ -94,6 +97,10 @@ def _beside(mark: Mark, source: Sequence[Mark], agrees: Callable[[Mark, Mark], b
     if same is not None or (other is not None and not certain and any(agrees(mark, one) for one in source)):
         other = None  # where a mark that agrees stands elsewhere, one side alone does not decide
     return same is not None, other
+
+
+def _after(mark: Mark) -> str:
+    return mark.reading.beside(mark.start, mark.end)[1]
 
 
 def _phrase(mark: Mark) -> str:
