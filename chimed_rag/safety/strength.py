@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from chimed_rag.safety.marks import Mark, find_marks, rival, strict_values
 from chimed_rag.safety.polarity import denials, ladder_marks, level, meets, possibilities
 from chimed_rag.safety.reading import Reading
-from chimed_rag.safety.scope import widened
+from chimed_rag.safety.scope import narrowed, reordered, widened
 from chimed_rag.safety.surroundings import likeness
 
 CONTRASTS = "contrasts.tsv"
@@ -39,6 +39,7 @@ def strength(
         or _left_out(sentence, their_ladder, used)
     )
     fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources) or widened(sentence, sources)
+    fault = fault or narrowed(sentence, sources) or reordered(sentence, sources)
     return bool(ladder or classes or their_ladder or fault), fault
 
 
@@ -65,7 +66,7 @@ def _climbed(
             )
             if not (any(meets(mark, one) for one in headed) and not agreed) and not kept_too:
                 return f"“{mark.text}”不同于原文的“{other.text}”"
-        elif not agreed and level(mark) <= -1 and not any(meets(mark, one) for one in headed):
+        elif not agreed and level(mark) <= 0 and not any(meets(mark, one) for one in headed):
             denied = any(likeness(mark.context, one.context) > _NEAR for reading in sources for one in denials(reading))
             if not denied:
                 return f"原文没有“{mark.text}”"
