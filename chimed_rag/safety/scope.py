@@ -15,7 +15,7 @@ from chimed_rag.safety.reading import Reading
 
 _CLAUSE = re.compile("[^，。；！？,;!?\n]+")
 _ALL = re.compile("(?<!成)都(?!市)|[均皆]|人人|个个|一律|总是|总会|全是")
-_EVERY = re.compile("(?<!成)都|[均皆全各每]|任何|人人|一律|无论|不论|一切|凡|100%")
+_EVERY = re.compile("(?<!成)都|[均皆各每]|全[都部]|任何|人人|一律|无论|不论|一切|凡|100%")
 _SOME = re.compile("多数|大多|多半|多[在为于可能见]|部分|少数|有些|有的|个别|往往|[\\d.]+[%％](?!以上)|约半")
 _ONLY_IF = re.compile("只有[^，。；！？,;]{1,20}(?:，)?[^，。；！？,;]{0,6}(?<!刚)才(?![能干])")
 _CONDITION = re.compile("只[有在能]|仅|才|方[可能]|唯")
@@ -63,7 +63,7 @@ def reordered(sentence: Reading, sources: Sequence[Reading]) -> str:
             continue
         early = [at for at, pair in enumerate(map("".join, pairwise(reading.folded))) if pair in first]
         late = [at for at, pair in enumerate(map("".join, pairwise(reading.folded))) if pair in then]
-        if len(early) > 1 and len(late) > 1 and min(early) > max(late):
+        if early and len(late) > 1 and min(early) > max(late):
             return f"“{steps[0]}”的先后与原文相反"
     return ""
 
