@@ -7,6 +7,7 @@ hold.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from chimed_rag.safety.marks import Mark, find_marks, rival, strict_values
@@ -16,6 +17,7 @@ from chimed_rag.safety.scope import narrowed, reordered, widened
 from chimed_rag.safety.surroundings import likeness
 
 CONTRASTS = "contrasts.tsv"
+_TO_ALL = re.compile("[都均](?:可|能|适合|适用)")
 _NEAR = 0.3  # likeness from which a word of the ladder is taken for that of the literature
 _LOOSE = 0.15  # and a word of a class, of which there are fewer
 
@@ -37,6 +39,7 @@ def strength(
         _possible(sentence, their_ladder)
         or _climbed(ladder, their_ladder, sources, context)
         or _left_out(sentence, their_ladder, used)
+        or _allowed(sentence, ladder, their_ladder, sources)
     )
     fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources) or widened(sentence, sources)
     fault = fault or narrowed(sentence, sources) or reordered(sentence, sources)
@@ -117,6 +120,28 @@ def _left_out(sentence: Reading, source: Sequence[Mark], used: Sequence[tuple[Re
         repeated = any(mark.reading is reading and begin <= mark.start < end for reading, begin, end in used)
         if level(mark) <= 0 and repeated and not mark.values & kept and not denials(sentence):
             return f"丢了原文的“{mark.text}”"
+    return ""
+
+
+def _allowed(
+    sentence: Reading, said: Sequence[Mark], source: Sequence[Mark], sources: Sequence[Reading]
+) -> str:
+    """What the literature forbids and the sentence does not: to all, whom it allows (都可以), or to a disease that the
+    window names there alone."""
+    forbidding = [mark for mark in source if level(mark) <= -1]
+    if not forbidding or any(level(mark) <= -1 for mark in said):
+        return ""
+    if _TO_ALL.search(sentence.folded):
+        return f"丢了原文的“{_phrase(forbidding[0])}”"
+    if denials(sentence):
+        return ""
+    here = {token.canonical for token in sentence.tokens if token.kind == "disease"}
+    for mark in forbidding:
+        begin, end = mark.reading.clause_at(mark.start)
+        named = [one for one in mark.reading.tokens if begin <= one.start < mark.start and one.canonical in here]
+        for one in named if level(mark) < -2 else ():
+            if sum(reading.norm.count(one.canonical) for reading in sources) == 1:
+                return f"丢了原文的“{mark.reading.raw_text(one.start, mark.end)}”"
     return ""
 
 
