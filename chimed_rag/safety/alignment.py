@@ -192,7 +192,7 @@ def _measured(
     covered = len(held) + min(len(headed), _CONTEXT * len(sentence.matter))
     lone = [place for place in sentence.matter if place not in held and place not in headed]
     covered += _WEAK * sum(sentence.norm[place] in singles for place in lone)
-    total = len(sentence.matter) + _NUMBER * len(sentence.measures)
+    total = len(sentence.matter) + _NUMBER * numbers  # those that differ are compared later
     return Window(picked, (covered + _NUMBER * numbers) / total, tuple(_runs(sentence, frozenset(lone))))
 
 

@@ -1,8 +1,9 @@
 """Whether a passage names what a sentence names, though not in the same letters.
 
-What is covered: names with or without their inner parts (肾衰竭 for 肾功能衰竭), a plain word of which the passage says a
-part (手术, 术后), Latin letters that scanners take for digits or Greek ones (Kl, PaO2), and the subject of a passage that
-a sentence before the window names. What is not covered: abbreviations that no table spells out; two names of one drug.
+What is covered: names with or without their inner parts (肾衰竭 for 肾功能衰竭), a plain word of which the passage says
+a part (手术, 术后), Latin letters that scanners take for digits or Greek ones (Kl, PaO2), and the subject of a passage,
+which a sentence before the window names. What is not covered: abbreviations that no table spells out, and lay names
+of a thing.
 """
 
 from __future__ import annotations

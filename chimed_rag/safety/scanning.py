@@ -1,9 +1,9 @@
 """What scanners misread in printed books, read as it was printed; the length of a text never changes.
 
 What is covered: l, I and O in numbers before units (lOOmg, l2～24小时), 千 for 于, 入 for 人, the words of
-`misread.tsv`, and names of drugs, diseases and germs of which one or two characters were misread (伊曲康嗤): a name that
-a sentence says is looked for in a passage that does not know it. What is not covered: misread digits (3 for 8), lost
-lines, a name that is misread as another known one.
+`misread.tsv`, and names of drugs, diseases and germs of which one or two characters were misread (伊曲康嗤): a name
+that a sentence says is looked for in a passage that does not know it. What is not covered: misread digits (3 for 8),
+lost lines, a name that is misread as another known one, names of three characters with two misread.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from importlib import resources
 from chimed_rag.entities.lexicon import names
 from chimed_rag.text import fold
 
-_UNIT = "(?:[mkµμun]?g(?![a-zA-Z])|m[lL](?![a-z])|mm(?:Hg)?|cm|mmo|[µμ]mo|U/|[%％‰℃]|次|天|日|小时|分钟|周|个?月|年|岁|例|倍|pg|ng|万)"
+_UNIT = (
+    "(?:[mkµμun]?g(?![a-zA-Z])|m[lL](?![a-z])|mm(?:Hg)?|cm|mmo|[µμ]mo|U/|pg|ng|[%％‰℃]"
+    "|次|天|日|小时|分钟|周|个?月|年|岁|例|倍|万)"
+)
 _RUN = re.compile(
     rf"(?<![A-Za-z\u0370-\u03ff])[0-9lIO]{{1,7}}(?:\.[0-9lIO]{{1,4}})?"
     rf"(?=(?:[~～\-–—至到][ ]?[0-9lIO.]{{1,8}})?[ ]?{_UNIT})"

@@ -1,8 +1,8 @@
 """Of how many something is said, under which condition, and in which order.
 
-What is covered: 都, 均, 人人 where the literature says 多数 or names a share, in the clause that is most like; 只有…才 where
-it knows no such condition; 先甲再乙 where it says 先乙再甲. What is not covered: 所有 and 多数 as words (`contrasts.tsv`),
-numbers that were left out, orders told without 先.
+What is covered: 都, 均, 人人 where the literature says 多数 or names a share, in the clause that is most like; 只有…才
+where it knows no such condition; 先甲再乙 where it says 先乙再甲. What is not covered: 所有 and 多数 as words
+(`contrasts.tsv`), numbers that were left out, orders told without 先.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _EVERY = re.compile("(?<!成)都|[均皆各每]|全[都部]|任何|人人|一律
 _SOME = re.compile("多数|大多|多半|多[在为于可能见]|部分|少数|有些|有的|个别|往往|[\\d.]+[%％](?!以上)|约半")
 _ONLY_IF = re.compile("只有[^，。；！？,;]{1,20}(?:，)?[^，。；！？,;]{0,6}(?<!刚)才(?![能干])")
 _CONDITION = re.compile("只[有在能]|仅|才|方[可能]|唯")
-_FIRST = re.compile("先(?![天兆前后露心])(?P<first>[^。；！？;先]{2,30}?)[，,]?(?:再|然后|而后|随后|最后)(?P<then>[^。；！？，;,]{2,20})")
+_FIRST = re.compile(
+    "先(?![天兆前后露心])(?P<first>[^。；！？;先]{2,30}?)[，,]?(?:再|然后|而后|随后|最后)(?P<then>[^。；！？，;,]{2,20})"
+)
 _ORDER = re.compile("先(?![天兆露心])|然后|再|随后|之?后")
 _LIKE = 0.4  # share of a clause that the clause of the literature must hold
 

@@ -123,9 +123,7 @@ def _left_out(sentence: Reading, source: Sequence[Mark], used: Sequence[tuple[Re
     return ""
 
 
-def _allowed(
-    sentence: Reading, said: Sequence[Mark], source: Sequence[Mark], sources: Sequence[Reading]
-) -> str:
+def _allowed(sentence: Reading, said: Sequence[Mark], source: Sequence[Mark], sources: Sequence[Reading]) -> str:
     """What the literature forbids and the sentence does not: to all, whom it allows (都可以), or to a disease that the
     window names there alone."""
     forbidding = [mark for mark in source if level(mark) <= -1]
@@ -137,7 +135,7 @@ def _allowed(
         return ""
     here = {token.canonical for token in sentence.tokens if token.kind == "disease"}
     for mark in forbidding:
-        begin, end = mark.reading.clause_at(mark.start)
+        begin, _ = mark.reading.clause_at(mark.start)
         named = [one for one in mark.reading.tokens if begin <= one.start < mark.start and one.canonical in here]
         for one in named if level(mark) < -2 else ():
             if sum(reading.norm.count(one.canonical) for reading in sources) == 1:
