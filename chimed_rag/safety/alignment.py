@@ -13,17 +13,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from chimed_rag.entities.lexicon import unknown_drugs
 from chimed_rag.records import Evidence
+from chimed_rag.safety.conversion import CONTRARY_BOUNDS
+from chimed_rag.safety.dictionary import POLAR
 from chimed_rag.safety.reading import Reading
-from chimed_rag.text import sentence_spans
+from chimed_rag.safety.scanning import mend_names
+from chimed_rag.text import fold, sentence_spans
 
-MOST_UNITS = 3
+MOST_UNITS = 4
 """Sentences of the literature that may support one sentence together."""
-MOST_READ = 5
+MOST_READ = 8
 """Sentences of one passage that are looked at closely."""
-MIN_COVERED = 0.58
+MIN_COVERED = 0.45
 """Share of a sentence's matter that its window, title and headings must hold."""
+_BRIEF, _MIN_BRIEF = 10, 0.58  # characters of matter below which a sentence must be held to a greater share
 _WEAK = 0.35  # what a single character of matter counts that only stands there by itself
+_HOME = 3  # by how much more a sentence must hold of a clause that others hold together
+_NUMBER = 2  # what a number counts beside a character
 _GAIN = 0.3  # share of a clause that a further sentence must add
 _LONGEST = 600
 _USED = 0.6  # share of a clause of the literature that a sentence must hold to count as repeating it
@@ -48,10 +55,22 @@ class Window:
     covered: float
     novel: tuple[tuple[int, int], ...] = ()
 
+    def holds(self, sentence: Reading) -> bool:
+        """Whether enough of a sentence is there for it to be compared."""
+        return self.covered >= (_MIN_BRIEF if len(sentence.matter) < _BRIEF else MIN_COVERED)
+
     @property
     def readings(self) -> tuple[Reading, ...]:
         """Of the units."""
         return tuple(unit.reading for unit in self.units)
+
+    def before(self, sentence: Reading) -> list[list[Reading]]:
+        """For each unit the sentences of its passage before it, in order; names misread as when it was found."""
+        found = []
+        for unit in self.units:
+            text = mend_names(unit.passage.text, said_names(sentence.raw))
+            found.append([read(text[begin:end]) for begin, end in _spans(unit.passage.text) if end <= unit.begin])
+        return found
 
     def passages(self) -> tuple[Reading, ...]:
         """All sentences of the passages, for a subject that one of them names for all."""
@@ -67,15 +86,28 @@ def read(text: str) -> Reading:
 
 def units(passage: Evidence, sought: str, place: tuple[int, int] | None = None) -> list[Unit]:
     """The sentences of a passage at a place, or the `MOST_READ` that share most with a sentence, in order."""
-    spans = _spans(passage.text)
+    spans, text = _spans(passage.text), mend_names(passage.text, said_names(sought))
     if place is not None:
         spans = [(begin, end) for begin, end in spans if begin < place[1] and place[0] < end]
     if len(spans) > MOST_READ:
         chars = _raw_pairs(sought)
-        scores = [len(chars & _raw_pairs(passage.text[begin:end])) for begin, end in spans]
+        scores = [len(chars & _raw_pairs(text[begin:end])) for begin, end in spans]
         best = sorted(range(len(spans)), key=lambda place: (-scores[place], place))[:MOST_READ]
         spans = [spans[place] for place in sorted(best)]
-    return [Unit(passage, begin, end, read(passage.text[begin:end])) for begin, end in spans]
+    return [Unit(passage, begin, end, read(text[begin:end])) for begin, end in spans]
+
+
+@lru_cache(maxsize=1024)
+def said_names(text: str) -> tuple[tuple[str, str], ...]:
+    """(name, kind) of the names of drugs, diseases and so on in a sentence, folded, as it says them."""
+    reading = read(text)
+    named = [(token.start, token.end, token.kind) for token in reading.tokens if token.kind not in ("", "light")]
+    for begin, end in unknown_drugs(reading.norm):
+        known = [token for token in reading.tokens if token.start < end and begin < token.end]
+        begin = max([begin, *(token.end for token in known)])  # 首选双膦酸 is 双膦酸
+        if begin < end - 2:
+            named.append((begin, end, "drug"))
+    return tuple(dict.fromkeys((fold(reading.raw_text(begin, end)), kind) for begin, end, kind in named))
 
 
 @lru_cache(maxsize=4096)
@@ -117,34 +149,51 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
     if not overlaps[first] and not sentence.char_set & candidates[first].reading.char_set:
         return None
     chosen, held = [first], set(overlaps[first])
+    telling = measured.union(sentence.matter)
     for clause in _clauses(sentence):
-        least = max(2, _GAIN * size(clause))
-        if len(chosen) == MOST_UNITS or size(clause - held) < least:
-            continue
+        if len(chosen) == MOST_UNITS:
+            break
+        least = max(2, _GAIN * size(clause & telling))
+        here = [size(overlap & clause) for overlap in overlaps]
         gains = [size(overlap & clause - held) for overlap in overlaps]
         place = max(range(len(candidates)), key=lambda at: (gains[at], size(overlaps[at]), -at))
-        if place not in chosen and gains[place] >= least:
+        if gains[place] < least:  # nothing new, but perhaps the same said in one place
+            place = max(range(len(candidates)), key=lambda at: (here[at], size(overlaps[at]), -at))
+            if here[place] < max(here[at] for at in chosen) + _HOME:
+                continue
+        if place not in chosen:
             chosen.append(place)
             held |= overlaps[place]
-    held -= measured
+    numbers = len(held & measured)
+    held &= set(sentence.matter)
     picked = tuple(candidates[place] for place in sorted(chosen))
-    return _measured(sentence, picked, held, context)
+    return _measured(sentence, picked, held, numbers, context)
 
 
 def _overlap(sentence: Reading, unit: Reading) -> set[int]:
     """The places of a sentence that a unit holds: matter in pairs, and measures."""
     held = {place for place, pairs in sentence.pairs.items() if not unit.pair_set.isdisjoint(pairs)}
-    return held | {place for _, place, _ in sentence.measures if sentence.norm[place] in unit.norm}
+    for said, place, _ in sentence.measures:
+        if any(
+            unit.norm[at] == sentence.norm[place] and frozenset((said.bound, measure.bound)) not in CONTRARY_BOUNDS
+            for measure, at, _ in unit.measures
+        ):
+            held.add(place)
+    polar = {token.canonical for token in unit.tokens if token.canonical in POLAR}
+    return held | {token.start for token in sentence.tokens if token.canonical in polar}
 
 
-def _measured(sentence: Reading, picked: tuple[Unit, ...], held: set[int], context: Sequence[Reading]) -> Window:
+def _measured(
+    sentence: Reading, picked: tuple[Unit, ...], held: set[int], numbers: int, context: Sequence[Reading]
+) -> Window:
     pairs = frozenset().union(*(reading.pair_set for reading in context))
     singles = frozenset().union(*(unit.reading.char_set for unit in picked))
     headed = {place for place, found in sentence.pairs.items() if place not in held and not pairs.isdisjoint(found)}
     covered = len(held) + min(len(headed), _CONTEXT * len(sentence.matter))
     lone = [place for place in sentence.matter if place not in held and place not in headed]
     covered += _WEAK * sum(sentence.norm[place] in singles for place in lone)
-    return Window(picked, covered / len(sentence.matter), tuple(_runs(sentence, frozenset(lone))))
+    total = len(sentence.matter) + _NUMBER * numbers  # those that differ are compared later
+    return Window(picked, (covered + _NUMBER * numbers) / total, tuple(_runs(sentence, frozenset(lone))))
 
 
 def _runs(sentence: Reading, lone: frozenset[int]) -> Iterator[tuple[int, int]]:
@@ -164,7 +213,8 @@ def _runs(sentence: Reading, lone: frozenset[int]) -> Iterator[tuple[int, int]]:
 
 def _clauses(sentence: Reading) -> list[set[int]]:
     found: dict[int, set[int]] = {}
-    for place in (*sentence.matter, *(at for _, at, _ in sentence.measures)):
+    polar = [token.start for token in sentence.tokens if token.canonical in POLAR]
+    for place in (*sentence.matter, *polar, *(at for _, at, _ in sentence.measures)):
         found.setdefault(sentence.clause_numbers[place], set()).add(place)
     return list(found.values())
 

@@ -197,7 +197,7 @@ class _Prover:
         else:
             candidates = [unit for passage in found for unit in units(passage, text, place)]
             window = align(read(text), candidates, context_of(found))
-        if window is None or window.covered < MIN_COVERED:
+        if window is None or not window.holds(read(text)):
             return f"在文献 {shown} 中找不到这句话" if place is None else f"与文献 {shown} 的原文不符"
         citations = [one for unit in window.units if (one := cite(unit, texts[unit.passage.number])) is not None]
         if len(citations) != len(window.units):

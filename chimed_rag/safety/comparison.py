@@ -2,6 +2,7 @@
 
 What is covered: putting the modules of the single steps together, and numbers here. What is not covered: finding the
 window (`alignment`) and deciding over several citations (`citations`).
+Tried: numbers as exchanged only if both of two fit worse; nothing changed.
 """
 
 from __future__ import annotations

@@ -90,10 +90,11 @@ def comparable(one: Measure, other: Measure) -> bool:
     return _factor(one.unit, other.unit, 1.0) is not None
 
 
-_CONTRARY = frozenset(
+CONTRARY_BOUNDS = frozenset(
     frozenset(pair.split())
     for pair in ("less more", "within more", "less reach", "before after", "before more", "after less", "within after")
 )
+"""Bounds of which one excludes the other."""
 
 
 def agree(said: Measure, source: Measure, before: str = "") -> bool:
@@ -104,7 +105,7 @@ def agree(said: Measure, source: Measure, before: str = "") -> bool:
         source: of the literature.
         before: what stands before them, title and headings included, to find the substance of a molar concentration.
     """
-    if frozenset((said.bound, source.bound)) in _CONTRARY:
+    if frozenset((said.bound, source.bound)) in CONTRARY_BOUNDS:
         return False
     if source.bound in ("less", "more") and said.bound == "":
         return False
@@ -116,11 +117,17 @@ def agree(said: Measure, source: Measure, before: str = "") -> bool:
     factor = _factor(said.unit, source.unit, mass)
     if factor is None or not factor:
         return False
+    if said.bound == source.bound == "within" and said.low == said.high:
+        said = said._replace(low=source.low)  # 24小时内, where the literature says 12～24小时内
     slack = 0.025 if "g/L" in (said.unit, source.unit) and said.unit != source.unit else 0.001
     if {said.unit, source.unit} == {"月", "d"}:
         slack = 0.07
     if said.unit == "Pa" and said.text[-3:] != source.text[-3:]:
         slack = 0.015
+    if said.text.rstrip("以上下内").endswith("成"):
+        slack = 0.03  # 近九成 is 88 %
+    elif not said.unit and re.search("[/分]", said.text + source.text):
+        slack = 0.015  # 1/3 is 33 %
     return _near(said.low * factor, source.low, slack) and _near(said.high * factor, source.high, slack)
 
 
@@ -133,7 +140,16 @@ def _factor(one: str, other: str, molar_mass: float) -> float | None:
         return 30.0 if one == "月" else 1 / 30.0
     if set(pair) == {"mol/L", "g/L"}:
         return molar_mass if one == "mol/L" else (1 / molar_mass if molar_mass else 0.0)
-    if set(pair) in ({"次", "次/d"}, {"数", "第"}, {"数", "分"}, {"数", "例"}, {"数", ""}, {"型", "数"}, {"数", "℃"}):
+    if set(pair) in (
+        {"次", "次/d"},
+        {"数", "第"},
+        {"数", "分"},
+        {"数", "例"},
+        {"数", ""},
+        {"型", "数"},
+        {"数", "℃"},
+        {"数", "个"},
+    ):
         return 1.0
     if "数" in pair and "次" in pair:
         return 1.0

@@ -9,6 +9,7 @@ agree (`conversion`).
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from chimed_rag.quantities import Quantity, canonical_unit, quantities
 from chimed_rag.safety.conversion import DOSES, UNITS, Measure, base_unit
@@ -27,7 +28,7 @@ _BOUND_BEFORE = re.compile(
 )
 _MODAL = re.compile("[应可须宜能需要必不]")
 _BOUND_AFTER = re.compile(
-    r"[（(]?(?:(?P<more>(?:及|或|或者)?(?:以上|以后)|起步?)|(?P<less>(?:及|或|或者)?(?:以下|以前)|[为作]?(?:上限|限度?|封顶))"
+    r"[（(]?(?:(?P<more>(?:及|或|或者)?(?:以上|以后|更[高多长大久]))|(?P<reach>起步?)|(?P<less>(?:及|或|或者)?(?:以下|以前|更[低少短小])|[为作]?(?:上限|限度?|封顶))"
     r"|(?P<within>以内|内(?![科镜分脏膜障耳皮障]))|(?<=[周天月时日年钟])(?:(?P<after>后(?!期|续|遗))|(?P<before>前(?!期|列))))"
 )
 _PER_BEFORE = re.compile(
@@ -55,9 +56,10 @@ _GRADE = re.compile(
     r"(?P<what>型(?!号)|级(?!别)|期(?!间)|度(?![过日数])|代(?!表|谢)|类|线|联)"
 )
 _FRACTION = re.compile(
-    r"(?<![\d.])(?P<top>\d{1,3})[/／](?P<bottom>\d{1,3})(?![\d./])"
+    r"(?<![\d.])(?P<top>\d{1,3})[/／](?P<bottom>\d{1,3})"
+    r"(?:[~～至到-](?P<high_top>\d{1,3})[/／](?P<high_bottom>\d{1,3}))?(?![\d./])"
     r"|(?P<below>[二三四五六七八九十])分之(?P<above>[一二三四五六七八九])"
-    r"|(?<![构形组合生完达造变])(?P<tenths>[一二两三四五六七八九]|\d)成(?![人年功为分药虫份长立熟]|[一-龥]?反比|正比)"
+    r"|(?<![构形组合生完达造变])(?P<tenths>[一二两三四五六七八九]|\d)(?:[到至~～-]?(?P<tenths_high>[一二两三四五六七八九]|\d))?成(?![人年功为分药虫份长立熟]|[一-龥]?反比|正比)"
     r"|百分之(?P<percent>\d{1,3}(?:\.\d{1,3})?|[一二三四五六七八九十]{1,3})|一半"
 )
 _BARE = re.compile(r"(?<![a-z0-9.\-])\d{1,9}(?:\.\d{1,6})?(?![a-z0-9.])(?!-[a-z])")
@@ -66,7 +68,7 @@ _NUMBERISH = re.compile("[0-9首每一二三四五六七八九十两半隔ⅰ-�
 
 def measures(text: str) -> list[Measure]:
     """The measures of a text, in order, not overlapping."""
-    text = _SAME_LENGTH.sub("以", text)
+    said, text = text, _plain(text)
     folded = fold(text)
     if not _NUMBERISH.search(folded):
         return []
@@ -75,14 +77,18 @@ def measures(text: str) -> list[Measure]:
 
     def keep(start: int, end: int, low: float, high: float, unit: str, bound: str = "", per: str = "") -> None:
         taken[start:end] = b"\1" * (end - start)
-        found.append(Measure(start, end, low, high, unit, bound, per, text[start:end]))
+        found.append(Measure(start, end, low, high, unit, bound, per, said[start:end]))
 
     for match in _EVERY_OTHER_DAY.finditer(folded):
         keep(*match.span(), 0.5, 0.5, "次/d")
     for match in _ORDINAL.finditer(folded):
         value = 1.0 if match["first"] else _small(match["number"])
         keep(*match.span(), value, value, "第")
-    for quantity in _apart(quantities(text)):
+    for match in _FRACTION.finditer(folded):
+        if match["high_top"]:  # 1/10~1/3, of which 10~1 is no range
+            high = float(match["high_top"]) / (float(match["high_bottom"]) or 1.0)
+            keep(*match.span(), _fraction(match), high, "")
+    for quantity in map(partial(_with_unit, text), _apart(quantities(text))):
         if not any(taken[quantity.start : quantity.end]):
             start, end, low, high, unit, bound, per = _dose(folded, quantity, found)
             keep(max(start, taken.rfind(1, 0, quantity.start) + 1), end, low, high, unit, bound, per)
@@ -97,7 +103,9 @@ def measures(text: str) -> list[Measure]:
     for match in _FRACTION.finditer(folded):
         if not any(taken[match.start() : match.end()]):
             value = _fraction(match)
-            keep(*match.span(), value, value, "")
+            high = _small(match["tenths_high"]) / 10 if match["tenths_high"] else value
+            bound, start, end = _bound(folded, *match.span())
+            keep(max(start, taken.rfind(1, 0, match.start()) + 1), end, value, high, "", bound)
     for match in _GRADE.finditer(folded):
         if not any(taken[match.start() : match.end()]):
             low = _small(match["number"])
@@ -108,6 +116,34 @@ def measures(text: str) -> list[Measure]:
             bound, start, end = _bound(folded, *match.span())
             keep(max(start, taken.rfind(1, 0, match.start()) + 1), end, float(match[0]), float(match[0]), "数", bound)
     return _joined(sorted(found), folded)
+
+
+_ABOUT = re.compile("([一二两三四五六七八])([二两三四五六七八九])个(?=小时|钟头|月|星期|疗程)")
+_AND_HALF = re.compile("([一两二三四五六七八九])([天年岁])半(?![夜])")
+
+
+def _plain(text: str) -> str:
+    """What people say in other words than books, in as many characters: 一两个小时 as 1~2小时, 一天半 as 36h."""
+    text = _SAME_LENGTH.sub("以", text)
+    if "个" in text:
+        text = _ABOUT.sub(lambda found: f"{_HAN[found[1]]}~{_HAN[found[2]]}", text)
+    return _AND_HALF.sub(_halves, text) if "半" in text else text
+
+
+def _halves(found: re.Match[str]) -> str:
+    count = _HAN[found[1]]
+    amount = f"{count * 24 + 12}h" if found[2] == "天" else f"{count * 12 + 6}月"
+    return amount if len(amount) == 3 else found[0]
+
+
+_MISREAD_UNIT = re.compile("[ ]?mmo[VlI1]/?L")
+
+
+def _with_unit(text: str, quantity: Quantity) -> Quantity:
+    """With its unit where a scanner took mmol/L for mmoVL."""
+    if quantity.unit or not (unit := _MISREAD_UNIT.match(text, quantity.end)):
+        return quantity
+    return quantity._replace(end=unit.end(), unit="mmol/L", text=text[quantity.start : unit.end()])
 
 
 _MIXED = re.compile(
@@ -190,13 +226,16 @@ def _bound(text: str, start: int, end: int) -> tuple[str, int, int]:
     inside = re.match(rf"(?:(?P<less>{_LESS})|(?P<more>{_MORE}))", text[start:end])
     low = max(0, start - 10)
     before = _BOUND_BEFORE.search(text[low : start + (inside.end() if inside else 0)])
+    direct = _BOUND_AFTER.match(text, end)
+    if before is not None and before["filler"] and direct is not None and direct.lastgroup in ("more", "less"):
+        before = None  # 低于标准4cm以上
     if before is not None and before.lastgroup:
         name = "less" if before["less"] else "more" if before["more"] else "reach"
         is_part = not _MODAL.search(before["filler"])  # 至少应坚持1年 keeps its 应
         return name, low + before.start() if is_part else start, end
     if inside is not None:
         return ("less" if inside["less"] else "more"), start, end
-    after = _BOUND_AFTER.match(text, end) or _BOUND_AFTER.match(text, max(start, end - 2), end)
+    after = direct or _BOUND_AFTER.match(text, max(start, end - 2), end)
     if after is not None:
         return str(after.lastgroup), start, max(end, after.end())
     return "", start, end

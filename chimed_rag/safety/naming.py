@@ -12,8 +12,11 @@ from collections.abc import Sequence
 
 from chimed_rag.entities.lexicon import unknown_drugs
 from chimed_rag.safety.alignment import Window
+from chimed_rag.safety.likenames import is_named, is_subject, plain_latin
+from chimed_rag.safety.population import group_places
 from chimed_rag.safety.reading import Reading, Token
 from chimed_rag.safety.surroundings import likeness
+from chimed_rag.text import fold
 
 NAME_KINDS = frozenset(("drug", "disease", "test", "herb", "term", "sign", "part", "germ", "act"))
 _MEDICAL = frozenset(
@@ -32,6 +35,7 @@ _LATIN = re.compile("[a-zα-ω0-9][a-zα-ω0-9+-]*")
 _KIND = re.compile(
     "(?!.?[的和与及或为是有无])[\u4e00-\u9fff]{1,2}[性型](?![质别能状格情交生欲功激病腺号])[\u4e00-\u9fff]"
 )
+_SUBJECTS = frozenset(("drug", "disease", "herb", "germ"))
 _VERBS = (
     "引起",
     "增强",
@@ -63,8 +67,8 @@ def naming(sentence: Reading, window: Window, context: Sequence[Reading]) -> tup
         span for span in unknown_drugs(sentence.norm) if not any(t.start < span[1] and span[0] < t.end for t in said)
     ]
     fault = (
-        _foreign_names(sentence, said, window.readings, context)
-        or _foreign_drugs(sentence, drugs, window.readings, context)
+        _foreign_names(sentence, said, window, context)
+        or _foreign_drugs(sentence, drugs, window, context)
         or _foreign_latin(sentence, window.readings, context)
         or _other_kinds(sentence, window.readings)
         or _foreign_words(sentence, window, context)
@@ -73,9 +77,8 @@ def naming(sentence: Reading, window: Window, context: Sequence[Reading]) -> tup
     return bool(said or drugs or fault), fault
 
 
-def _foreign_names(
-    sentence: Reading, said: Sequence[Token], sources: Sequence[Reading], context: Sequence[Reading]
-) -> str:
+def _foreign_names(sentence: Reading, said: Sequence[Token], window: Window, context: Sequence[Reading]) -> str:
+    sources = window.readings
     here = [(reading, token) for reading in sources for token in reading.tokens if token.kind in NAME_KINDS]
     known = {token.canonical for _, token in here}
     headed = {token.canonical for reading in context for token in reading.tokens if token.kind in NAME_KINDS}
@@ -91,6 +94,9 @@ def _foreign_names(
             (set(token.canonical) - _PLAIN_PARTS) & one.char_set for one in (*sources, *context)
         ):
             continue
+        words = fold(sentence.raw_text(token.start, token.end))
+        if is_named(token, words, sources) or _is_subject(words, sentence, window):
+            continue
         others = [(reading, other) for reading, other in here if other.canonical not in names]
         place = sentence.context(token.start, token.end)
         scored = [
@@ -105,6 +111,10 @@ def _foreign_names(
         mine, theirs = sentence.raw_text(token.start, token.end), reading.raw_text(other.start, other.end)
         return f"“{mine}”不同于原文的“{theirs}”"
     return ""
+
+
+def _is_subject(words: str, sentence: Reading, window: Window) -> bool:
+    return len(words) > 2 and any(is_subject(words, before, _SUBJECTS) for before in window.before(sentence))
 
 
 def _elsewhere(sentence: Reading, token: Token, sources: Sequence[Reading]) -> str:
@@ -140,9 +150,9 @@ def _elsewhere(sentence: Reading, token: Token, sources: Sequence[Reading]) -> s
 
 def _foreign_latin(sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading]) -> str:
     """B细胞 for T细胞, a gene, an abbreviation that nobody explained."""
-    known = {word for reading in (*sources, *context) for word in _LATIN.findall(reading.norm)}
+    known = {plain_latin(word) for reading in (*sources, *context) for word in _LATIN.findall(reading.norm)}
     for match in _LATIN.finditer(sentence.norm):
-        if match[0] not in known:
+        if plain_latin(match[0]) not in known:
             return f"原文没有提到“{sentence.raw_text(*match.span())}”"
     return ""
 
@@ -158,21 +168,27 @@ def _other_kinds(sentence: Reading, sources: Sequence[Reading]) -> str:
 
 
 def _foreign_drugs(
-    sentence: Reading, drugs: Sequence[tuple[int, int]], sources: Sequence[Reading], context: Sequence[Reading]
+    sentence: Reading, drugs: Sequence[tuple[int, int]], window: Window, context: Sequence[Reading]
 ) -> str:
     for start, end in drugs:
         name = sentence.norm[max(start, end - 4) : end]
-        if not any(name[-3:] in reading.norm for reading in (*sources, *context)):
+        told = any(name[-3:] in reading.norm for reading in (*window.readings, *context))
+        if not told and not _is_subject(fold(sentence.raw_text(start, end)), sentence, window):
             return f"原文没有提到“{sentence.raw_text(start, end)}”"
     return ""
 
 
 def _foreign_words(sentence: Reading, window: Window, context: Sequence[Reading]) -> str:
     chars = frozenset().union(*(reading.char_set for reading in (*window.readings, *context)))
+    people = group_places(sentence)
     for start, end in window.novel:
+        if start in people:
+            continue
         run = [sentence.norm[place] for place in range(start, end) if sentence.norm[place].isalnum()]
         new = [char for char in run if char not in chars]
         if len(run) > 1 and len(new) >= 2 and any(char in _MEDICAL for char in new):
+            if _is_subject(fold(sentence.raw_text(start, end)), sentence, window):
+                continue
             return f"原文没有提到“{sentence.raw_text(start, end)}”"
     return ""
 

@@ -34,6 +34,8 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
             return True, f"原文没有否定：“{_shown(mark)}”"
         if found is not None:
             paired.add(id(found))
+        elif not _is_told(mark, sources):
+            continue  # 居高不下: what is denied is nowhere told
         elif _head_of(mark).startswith(_FORBIDDING) or not any(
             likeness(mark.context, other.context) > _FORBIDDEN or _head_of(mark)[:2] in _after(other)
             for other in forbidden
@@ -79,6 +81,12 @@ def _is_affirmed_there(mark: Mark, sources: Sequence[Reading]) -> bool:
     )
 
 
+def _is_told(mark: Mark, sources: Sequence[Reading]) -> bool:
+    """Whether the literature speaks of what a sentence denies."""
+    words = _head_of(mark)[:2]
+    return len(words) < 2 or any(words in reading.norm for reading in sources)
+
+
 def _share_pair(one: str, other: str) -> bool:
     return any(one[place : place + 2] in other for place in range(len(one) - 1))
 
@@ -102,7 +110,7 @@ def _affirmed(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
             ),
             default=0.0,
         )
-        if likeness(here, there) > max(0.25, affirmed):
+        if likeness(here, there) > max(0.25, affirmed + 0.05):
             low, high = max(0, place - 4), min(len(sentence.norm), place + len(words) + 2)
             return sentence.raw_text(low, high)
     return ""

@@ -16,8 +16,8 @@ from chimed_rag.safety.reading import Reading, Token
 
 LADDER: dict[str, frozenset[int]] = {
     "禁用": frozenset((-3,)), "禁忌证": frozenset((-3,)), "不应": frozenset((-3, -2)), "不建议": frozenset((-2,)),
-    "慎用": frozenset((-1,)), "不必": frozenset((0,)), "可": frozenset((1,)), "宜": frozenset((2,)),
-    "建议": frozenset((2, 3)), "应": frozenset((3,)), "要": frozenset((3, 4)), "必须": frozenset((4,)),
+    "慎用": frozenset((-1,)), "不必": frozenset((0,)), "可": frozenset((1,)), "宜": frozenset((1, 2, 3)),
+    "建议": frozenset((2, 3)), "应": frozenset((3,)), "要": frozenset((2, 3, 4)), "必须": frozenset((4,)),
 }  # fmt: skip
 """How strongly a word binds, from forbidding to demanding; words that share a step agree."""
 

@@ -14,6 +14,7 @@ from zlib import crc32
 from chimed_rag.safety.conversion import Measure
 from chimed_rag.safety.dictionary import CLAUSE_ENDS, POLAR, dictionary, opens_with_but, splits_word
 from chimed_rag.safety.measures import measures
+from chimed_rag.safety.scanning import mend
 from chimed_rag.safety.surroundings import Context
 from chimed_rag.text import fold
 
@@ -40,7 +41,9 @@ class Reading:
     def __init__(self, raw: str) -> None:
         self.raw = raw
         self.measures: list[tuple[Measure, int, int]] = []
-        masked, starts, ends = self._mask(_FOREIGN.sub("\ufffd", fold(raw)))
+        mended = mend(raw)
+        self.folded = _FOREIGN.sub("\ufffd", fold(mended))
+        masked, starts, ends = self._mask(mended, self.folded)
         self.tokens: list[Token] = []
         self.norm, self._starts, self._ends = self._replace(masked, starts, ends)
         places = {raw_start: place for place, raw_start in enumerate(self._starts)}
@@ -50,9 +53,9 @@ class Reading:
             if measure.start in places
         ]
 
-    def _mask(self, folded: str) -> tuple[str, list[int], list[int]]:
+    def _mask(self, text: str, folded: str) -> tuple[str, list[int], list[int]]:
         """The folded text without blanks and markup, each measure one private character that tells its value."""
-        found = measures(self.raw)
+        found = measures(text)
         self.measures = [(measure, 0, 0) for measure in found]
         pieces: list[str] = []
         starts: list[int] = []

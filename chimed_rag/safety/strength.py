@@ -7,14 +7,17 @@ hold.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from chimed_rag.safety.marks import Mark, find_marks, rival, strict_values
 from chimed_rag.safety.polarity import denials, ladder_marks, level, meets, possibilities
 from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.scope import narrowed, reordered, widened
 from chimed_rag.safety.surroundings import likeness
 
 CONTRASTS = "contrasts.tsv"
+_TO_ALL = re.compile("[都均](?:可|能|适合|适用)")
 _NEAR = 0.3  # likeness from which a word of the ladder is taken for that of the literature
 _LOOSE = 0.15  # and a word of a class, of which there are fewer
 
@@ -36,8 +39,10 @@ def strength(
         _possible(sentence, their_ladder)
         or _climbed(ladder, their_ladder, sources, context)
         or _left_out(sentence, their_ladder, used)
+        or _allowed(sentence, ladder, their_ladder, sources)
     )
-    fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources)
+    fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources) or widened(sentence, sources)
+    fault = fault or narrowed(sentence, sources) or reordered(sentence, sources)
     return bool(ladder or classes or their_ladder or fault), fault
 
 
@@ -55,9 +60,16 @@ def _climbed(
             continue
         agreed, other = rival(mark, source, meets, least=_NEAR)
         if other is not None:
-            if not (any(meets(mark, one) for one in headed) and not agreed):
+            near = likeness(mark.context, other.context)
+            kept_too = any(
+                meets(other, one)
+                and (likeness(one.context, other.context) > near or _after(one) == _after(other) != "")
+                for one in said
+                if one is not mark
+            )
+            if not (any(meets(mark, one) for one in headed) and not agreed) and not kept_too:
                 return f"“{mark.text}”不同于原文的“{other.text}”"
-        elif not agreed and level(mark) <= -1 and not any(meets(mark, one) for one in headed):
+        elif not agreed and level(mark) <= 0 and not any(meets(mark, one) for one in headed):
             denied = any(likeness(mark.context, one.context) > _NEAR for reading in sources for one in denials(reading))
             if not denied:
                 return f"原文没有“{mark.text}”"
@@ -91,6 +103,10 @@ def _beside(mark: Mark, source: Sequence[Mark], agrees: Callable[[Mark, Mark], b
     return same is not None, other
 
 
+def _after(mark: Mark) -> str:
+    return mark.reading.beside(mark.start, mark.end)[1]
+
+
 def _phrase(mark: Mark) -> str:
     reading = mark.reading
     high = min(mark.end + 3, reading.clause_at(mark.start)[1])
@@ -104,6 +120,26 @@ def _left_out(sentence: Reading, source: Sequence[Mark], used: Sequence[tuple[Re
         repeated = any(mark.reading is reading and begin <= mark.start < end for reading, begin, end in used)
         if level(mark) <= 0 and repeated and not mark.values & kept and not denials(sentence):
             return f"丢了原文的“{mark.text}”"
+    return ""
+
+
+def _allowed(sentence: Reading, said: Sequence[Mark], source: Sequence[Mark], sources: Sequence[Reading]) -> str:
+    """What the literature forbids and the sentence does not: to all, whom it allows (都可以), or to a disease that the
+    window names there alone."""
+    forbidding = [mark for mark in source if level(mark) <= -1]
+    if not forbidding or any(level(mark) <= -1 for mark in said):
+        return ""
+    if _TO_ALL.search(sentence.folded):
+        return f"丢了原文的“{_phrase(forbidding[0])}”"
+    if denials(sentence):
+        return ""
+    here = {token.canonical for token in sentence.tokens if token.kind == "disease"}
+    for mark in forbidding:
+        begin, _ = mark.reading.clause_at(mark.start)
+        named = [one for one in mark.reading.tokens if begin <= one.start < mark.start and one.canonical in here]
+        for one in named if level(mark) < -2 else ():
+            if sum(reading.norm.count(one.canonical) for reading in sources) == 1:
+                return f"丢了原文的“{mark.reading.raw_text(one.start, mark.end)}”"
     return ""
 
 

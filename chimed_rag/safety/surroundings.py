@@ -1,6 +1,7 @@
 """What stands around a word, and how alike two surroundings are.
 
 What is covered: characters of matter and measures, left, right and in the clause. What is not covered: syntax.
+Tried: two empty sides as half alike, not wholly; a lost restriction was then no longer seen.
 """
 
 from __future__ import annotations

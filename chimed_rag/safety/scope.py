@@ -1,0 +1,74 @@
+"""Of how many something is said, under which condition, and in which order.
+
+What is covered: 都, 均, 人人 where the literature says 多数 or names a share, in the clause that is most like; 只有…才
+where it knows no such condition; 先甲再乙 where it says 先乙再甲. What is not covered: 所有 and 多数 as words
+(`contrasts.tsv`), numbers that were left out, orders told without 先.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from chimed_rag.safety.reading import Reading
+
+_CLAUSE = re.compile("[^，。；！？,;!?\n]+")
+_ALL = re.compile("(?<!成)都(?!市)|[均皆]|人人|个个|一律|总是|总会|全是")
+_EVERY = re.compile("(?<!成)都|[均皆各每]|全[都部]|任何|人人|一律|无论|不论|一切|凡|100%")
+_SOME = re.compile("多数|大多|多半|多[在为于可能见]|部分|少数|有些|有的|个别|往往|[\\d.]+[%％](?!以上)|约半")
+_ONLY_IF = re.compile("只有[^，。；！？,;]{1,20}(?:，)?[^，。；！？,;]{0,6}(?<!刚)才(?![能干])")
+_CONDITION = re.compile("只[有在能]|仅|才|方[可能]|唯")
+_FIRST = re.compile(
+    "先(?![天兆前后露心])(?P<first>[^。；！？;先]{2,30}?)[，,]?(?:再|然后|而后|随后|最后)(?P<then>[^。；！？，;,]{2,20})"
+)
+_ORDER = re.compile("先(?![天兆露心])|然后|再|随后|之?后")
+_LIKE = 0.4  # share of a clause that the clause of the literature must hold
+
+
+def widened(sentence: Reading, sources: Sequence[Reading]) -> str:
+    """What the sentence says of all that the literature says of some (in Chinese); "" if it does not."""
+    claims = [match[0] for match in _CLAUSE.finditer(sentence.folded) if _ALL.search(match[0])]
+    claims = [clause for clause in claims if not _SOME.search(clause)]
+    if not claims:
+        return ""
+    told = [match[0] for reading in sources for match in _CLAUSE.finditer(reading.folded)]
+    if any(_ALL.search(clause) or "所有" in clause for clause in told):
+        return ""
+    for clause in claims:
+        pairs = _pairs(_ALL.sub("", clause))
+        best = max(told, key=lambda one: len(pairs & _pairs(one)), default="")
+        some = None if _EVERY.search(best) else _SOME.search(best)
+        if some and pairs and len(pairs & _pairs(best)) >= _LIKE * len(pairs):
+            said = _ALL.search(clause)
+            return f"“{said[0] if said else clause}”不同于原文的“{some[0]}”"
+    return ""
+
+
+def narrowed(sentence: Reading, sources: Sequence[Reading]) -> str:
+    """A condition, 只有…才, that the literature does not make (in Chinese); "" if there is none."""
+    only = _ONLY_IF.search(sentence.folded)
+    if only and not any(_CONDITION.search(reading.folded) for reading in sources):
+        return f"原文没有“{only[0]}”"
+    return ""
+
+
+def reordered(sentence: Reading, sources: Sequence[Reading]) -> str:
+    """先甲再乙 for 先乙再甲 (in Chinese); "" if the order is that of the literature or not told."""
+    steps = _FIRST.search(sentence.folded)
+    if not steps:
+        return ""
+    first, then = _pairs(steps["first"]), _pairs(steps["then"])
+    first, then = first - then, then - first
+    for reading in sources:
+        if not _ORDER.search(reading.folded):
+            continue
+        early = [at for at, pair in enumerate(map("".join, pairwise(reading.folded))) if pair in first]
+        late = [at for at, pair in enumerate(map("".join, pairwise(reading.folded))) if pair in then]
+        if early and len(late) > 1 and min(early) > max(late):
+            return f"“{steps[0]}”的先后与原文相反"
+    return ""
+
+
+def _pairs(text: str) -> frozenset[str]:
+    return frozenset(map("".join, pairwise(text)))
