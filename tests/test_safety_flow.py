@@ -204,7 +204,7 @@ def test_two_documents_that_disagree_are_shown_side_by_side(tmp_path: Path) -> N
         year=[2015, 2023],
     )
     with MedQA.load(path) as qa:
-        answer = qa.ask("布洛芬成人每次吃多少克")
+        answer = qa.ask("成人布洛芬每次吃多少克")
     told = [notice.text for notice in answer.notices if notice.kind == "conflict"]
     assert len(told) == 1
     assert "0.2克" in told[0] and "0.8克" in told[0] and "2015" in told[0] and "2023" in told[0]

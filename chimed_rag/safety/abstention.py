@@ -46,7 +46,7 @@ _ASKS = re.compile("[吗么几怎啥哪]|[要能用可行](?:不|否)|多少|什
 _TAKING = re.compile("[吃服喝停补掰嚼]|药|剂量|成分")
 # Stems of the Chinese generic names (药品通用名称) behind two characters, and pills; a verb before it begins no name.
 _DRUG = re.compile(
-    r"(?![吃买有服用喝打开是和与带换加])[\u4e00-\u9fff]{2}(?:沙班|沙坦|普利|地平|洛尔|他汀|列汀|列净|替尼|单抗|西林|沙星"
+    r"(?![吃买有服用喝打开是和与带换加人童妇婴])[\u4e00-\u9fff]{2}(?:沙班|沙坦|普利|地平|洛尔|他汀|列汀|列净|替尼|单抗|西林|沙星"
     r"|霉素|硝唑|康唑|拉唑|替丁|洛韦|普坦|司他|昔布|膦酸|鲁肽|西泮|唑仑|昔康|洛芬|双胍)"
     r"|(?:(?![吃买服用喝开])[\u4e00-\u9fff]){3,9}丸(?!子)"
 )
