@@ -19,8 +19,8 @@ Not covered: questions unlike those given, duplicates among them (they are no fu
 encoder, generator or configuration (calibrate again), single questions or groups of them, and whether a cited sentence
 is true. Trying several seeds or risks and keeping the best voids the guarantee.
 
-Seen: fitted at risk .05 on 599 questions to the starter literature (164 of 359 answered, 2 wrong), 8 of 53 answers to 220
-questions of other writers were wrong, twice as many of which have no answer. Another crowd is another draw.
+Seen: fitted at risk .05 on 599 questions to the starter literature (164 of 359 answered, 2 wrong), 8 of 53 answers to
+220 questions of other writers were wrong, twice as many of which have no answer. Another crowd is another draw.
 
 Tried: weights fitted once and shipped. They do not travel: the area under the ROC curve fell from .88 (fitted there) to
 .58 (fitted on the starter literature) on consultations, whose documents have no titles, even as a prior to shrink to.
