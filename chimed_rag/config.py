@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
@@ -15,6 +15,24 @@ from chimed_rag.errors import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file of the user's holds.
+
+    Raises:
+        ConfigError: the file cannot be read or is not YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{path}{line}: is not YAML ({getattr(error, 'problem', error)})") from None
 
 
 class _Settings(BaseModel):
@@ -27,16 +45,7 @@ class _Settings(BaseModel):
         Raises:
             ConfigError: the file cannot be read, is not YAML, or has an unknown or invalid key.
         """
-        import yaml
-
-        try:
-            data = yaml.safe_load(Path(path).read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read ({error})") from None
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f", line {mark.line + 1}" if mark is not None else ""
-            raise ConfigError(f"{path}{line}: is not YAML ({getattr(error, 'problem', error)})") from None
+        data = read_yaml(path)
         try:
             return cls.model_validate({} if data is None else data)
         except ValidationError as error:

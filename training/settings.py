@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from chimed_rag import config
 from chimed_rag.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,14 +56,7 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     """
     import yaml
 
-    try:
-        data = yaml.safe_load(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{path}{line}: is not YAML ({getattr(error, 'problem', error)})") from None
+    data = config.read_yaml(path)
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: holds no keys, but {type(data).__name__}")
     for override in overrides:

@@ -14,6 +14,7 @@ from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
+from chimed_rag import packaged
 from chimed_rag.query.tables import rows
 from chimed_rag.text import fold
 
@@ -80,9 +81,7 @@ def _usable(name: str) -> bool:
 
 
 def _listed() -> list[tuple[str, str]]:
-    source = resources.files("chimed_rag.entities").joinpath("names.tsv").read_text("utf-8")
-    pairs = (fold(line).split("\t") for line in source.splitlines() if line and not line.startswith("#"))
-    return [(kind, listed) for kind, listed in pairs]
+    return [(kind, fold(listed)) for kind, listed in packaged.rows("chimed_rag.entities", "names.tsv")]
 
 
 @cache

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib import resources
 
+from chimed_rag import packaged
 from chimed_rag.text import fold
 
 Change = tuple[str, str]
@@ -57,8 +57,7 @@ def _is_latin(char: str) -> bool:
 
 def rows(name: str) -> list[list[str]]:
     """The rows of a table file of this package, folded, without comments."""
-    source = resources.files("chimed_rag.query").joinpath(name).read_text("utf-8")
-    return [fold(line).split("\t") for line in source.splitlines() if line and not line.startswith("#")]
+    return [[fold(cell) for cell in row] for row in packaged.rows("chimed_rag.query", name)]
 
 
 @cache

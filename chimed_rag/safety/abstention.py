@@ -55,9 +55,9 @@ _DISEASE = re.compile(
     r"(?!.{0,2}(?:[急慢良恶男女]|原发|继发|先天|后天)性)"
     r"[\u4e00-\u9fff]{2}性[\u4e00-\u9fff]{1,6}?(?:综合[征症]|硬化|囊肿|[炎症病瘤癌])"
 )
-_ADVICE = "建议换用疾病、症状或药品的规范名称再问，或在文献库中加入相关资料；需要个人诊疗意见时请咨询医生或药师。"
+ADVICE = "建议换用疾病、症状或药品的规范名称再问，或在文献库中加入相关资料；需要个人诊疗意见时请咨询医生或药师。"
 
-_WEAK = f"文献中没有找到与{{}}直接相关的内容，现有资料不足以回答这个问题，因此不作回答。{_ADVICE}"
+_WEAK = f"文献中没有找到与{{}}直接相关的内容，现有资料不足以回答这个问题，因此不作回答。{ADVICE}"
 
 
 def judge(
@@ -80,11 +80,11 @@ def judge(
         return _out_of_scope(question, runs)
     if asks_no_medicine(question) and not emergency:
         return Abstention(
-            reason="out_of_scope", text=f"价格、医院、医生、法律和动物诊疗等问题，医学文献不作回答。{_ADVICE}"
+            reason="out_of_scope", text=f"价格、医院、医生、法律和动物诊疗等问题，医学文献不作回答。{ADVICE}"
         )
     if not evidence:
         return Abstention(
-            reason="no_evidence", text=f"文献中没有检索到与{_quoted(runs)}相关的内容，因此不作回答。{_ADVICE}"
+            reason="no_evidence", text=f"文献中没有检索到与{_quoted(runs)}相关的内容，因此不作回答。{ADVICE}"
         )
     lost = _lost_drugs(question, vocabularies, term_weight)
     if all(passage.title for passage in evidence):
@@ -171,7 +171,7 @@ def _out_of_scope(question: str, runs: list[Run]) -> Abstention:
     elif not _HAN.search(question):
         told = f"文献以中文为主，没有找到与{_quoted(runs)}相关的内容。请用中文提问。"
     else:
-        told = f"{_quoted(runs)}似乎不是这套医学文献能够回答的问题，因此不作回答。{_ADVICE}"
+        told = f"{_quoted(runs)}似乎不是这套医学文献能够回答的问题，因此不作回答。{ADVICE}"
     return Abstention(reason="out_of_scope", text=told)
 
 

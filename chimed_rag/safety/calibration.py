@@ -40,6 +40,7 @@ from pydantic import Field, ValidationError
 from chimed_rag.errors import ConfigError, InputError
 from chimed_rag.query.question import TermWeight
 from chimed_rag.records import Abstention, Answer, Evidence, Record
+from chimed_rag.safety.abstention import ADVICE
 from chimed_rag.safety.confidence import Features, features
 from chimed_rag.safety.risk import control, logistic, needed, out_of_fold, sequence, upper_bound
 
@@ -47,7 +48,6 @@ FITTING_SHARE = 0.4
 """Share of the questions that fit the score; the others test the thresholds."""
 LEAST_FITTING = 20
 """Answered questions that a score of twelve numbers takes at least, however much it is shrunk."""
-_ADVICE = "建议换用疾病、症状或药品的规范名称再问，或在文献库中加入相关资料；需要个人诊疗意见时请咨询医生或药师。"
 
 
 class Question(Record):
@@ -152,7 +152,7 @@ def decide(
         return None
     return Abstention(
         reason="weak_evidence",
-        text=f"检索到的文献不足以达到设定的可靠程度（答错的比例不超过{rule.risk * 100:g}%），因此不作回答。{_ADVICE}",
+        text=f"检索到的文献不足以达到设定的可靠程度（答错的比例不超过{rule.risk * 100:g}%），因此不作回答。{ADVICE}",
     )
 
 

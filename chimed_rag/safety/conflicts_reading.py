@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.resources import files
 from typing import NamedTuple
 
+from chimed_rag.packaged import parsed, source
 from chimed_rag.safety.late import Late
 from chimed_rag.text import HAN, fold
 
@@ -73,10 +73,7 @@ class _Words(NamedTuple):
 
 @cache
 def _words() -> _Words:
-    import yaml
-
-    source = files("chimed_rag.safety").joinpath("conflicts.yaml").read_text("utf-8")
-    told = yaml.load(source, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe both
+    told = parsed(source("chimed_rag.safety", "conflicts.yaml"))
     populations, attributes, strengths = (_owners(told[key]) for key in ("populations", "attributes", "strengths"))
     removed = {*populations, *attributes, *told["forms"], *told["qualifiers"], *told["fillers"]}
     return _Words(

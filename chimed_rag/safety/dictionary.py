@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache
-from importlib import resources
 
+from chimed_rag import packaged
 from chimed_rag.entities.lexicon import names
 from chimed_rag.query.tables import rows
 from chimed_rag.text import fold
@@ -35,11 +35,8 @@ def dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]
     from ahocorasick_rs import AhoCorasick, MatchKind
 
     words: dict[str, tuple[str, str]] = {}
-    source = resources.files("chimed_rag.safety").joinpath("paraphrases.tsv").read_text("utf-8")
-    for line in source.splitlines():
-        if not line or line.startswith("#"):
-            continue
-        first, others = fold(line).split("\t")
+    for row in packaged.rows("chimed_rag.safety", "paraphrases.tsv"):
+        first, others = map(fold, row)
         if first == "=":
             words.update({word: (word, "") for word in others.split()})
             continue

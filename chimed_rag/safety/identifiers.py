@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from importlib import resources
 from typing import Any
 
+from chimed_rag.packaged import parsed, source
 from chimed_rag.safety.late import Late
 
 Found = tuple[str, int, int]
@@ -98,10 +98,7 @@ _VALUE += r"(?:\.\d{1,4})?(?![A-Za-z0-9])号?"
 @cache
 def words() -> dict[str, Any]:
     """The lists of `redaction.yaml`."""
-    import yaml
-
-    source = resources.files("chimed_rag.safety").joinpath("redaction.yaml").read_text("utf-8")
-    loaded: dict[str, Any] = yaml.load(source, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe both
+    loaded: dict[str, Any] = parsed(source("chimed_rag.safety", "redaction.yaml"))
     return loaded
 
 

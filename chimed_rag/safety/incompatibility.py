@@ -20,9 +20,10 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from chimed_rag.packaged import rows
 from chimed_rag.query.tables import replacements
 from chimed_rag.safety.late import Late
-from chimed_rag.safety.names import Found, Names, plain, rows, words
+from chimed_rag.safety.names import Found, Names, plain, words
 
 Kind = Literal["eighteen", "nineteen", "pregnancy", "ceiling", "interaction"]
 
@@ -124,8 +125,8 @@ def incompatibilities(text: str, *, context: str = "") -> list[Finding]:
 
 @cache
 def _names() -> Names:
-    herbs = [(name, others, hidden) for name, others, hidden in rows("herbs.tsv")]
-    drugs = [(name, others, hidden) for name, others, _, _, hidden in rows("pregnancy.tsv")]
+    herbs = [(name, others, hidden) for name, others, hidden in rows("chimed_rag.safety", "herbs.tsv")]
+    drugs = [(name, others, hidden) for name, others, _, _, hidden in rows("chimed_rag.safety", "pregnancy.tsv")]
     known = words([*herbs, *drugs])
     for trade, generics in replacements("trade_names.tsv").words.items():
         found = [known[generic] for generic in generics.split() if known.get(generic)]
@@ -147,7 +148,7 @@ def _rules() -> tuple[_Rule, ...]:
         _Rule(
             "eighteen" if kind == "eighteen" else "nineteen", frozenset(left.split()), frozenset(right.split()), source
         )
-        for kind, left, right, source in rows("incompatible.tsv")
+        for kind, left, right, source in rows("chimed_rag.safety", "incompatible.tsv")
     )
 
 
@@ -177,7 +178,7 @@ def _opposed(sentence: str, here: list[Found]) -> bool:
 
 @cache
 def _contraindicated() -> dict[str, tuple[str, str]]:
-    return {name: (grade, source) for name, _, grade, source, _ in rows("pregnancy.tsv")}
+    return {name: (grade, source) for name, _, grade, source, _ in rows("chimed_rag.safety", "pregnancy.tsv")}
 
 
 def _in_pregnancy(sentence: str, here: list[Found], expecting: bool) -> Iterator[Finding]:
@@ -193,7 +194,7 @@ def _in_pregnancy(sentence: str, here: list[Found], expecting: bool) -> Iterator
 
 @cache
 def _ceilings() -> dict[str, tuple[float, str, str]]:
-    return {name: (float(most), form, source) for name, most, form, source in rows("ceilings.tsv")}
+    return {name: (float(most), form, source) for name, most, form, source in rows("chimed_rag.safety", "ceilings.tsv")}
 
 
 def _above_ceiling(sentence: str, here: list[Found]) -> Iterator[Finding]:

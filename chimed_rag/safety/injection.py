@@ -19,10 +19,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 from chimed_rag.errors import ConfigError
+from chimed_rag.packaged import parsed, source
 from chimed_rag.records import Evidence, Notice
 from chimed_rag.safety.injection_view import Span, decodings, kept, squeezed, view_of
 from chimed_rag.safety.late import Late
@@ -70,9 +70,7 @@ def read_rules(source: str) -> tuple[_Rule, ...]:
 
 
 def _read(source: str) -> tuple[_Rule, ...]:
-    import yaml
-
-    told = yaml.load(source, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe both
+    told = parsed(source)
     parts = told["parts"]
     parts = {name: _filled(part, parts) for name, part in parts.items()}
     return tuple(
@@ -97,7 +95,7 @@ def _filled(pattern: str, parts: dict[str, str]) -> str:
 @cache
 def rules() -> tuple[_Rule, ...]:
     """The rules that are shipped, in their order; each is compiled when a text first holds a cue of it."""
-    return _read(files("chimed_rag.safety").joinpath("injection.yaml").read_text("utf-8"))
+    return _read(source("chimed_rag.safety", "injection.yaml"))
 
 
 def neutralised(evidence: Sequence[Evidence]) -> tuple[list[Evidence], list[Notice]]:

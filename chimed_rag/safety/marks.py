@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
-from importlib import resources
 from typing import NamedTuple
 
+from chimed_rag.packaged import rows
 from chimed_rag.safety.dictionary import Find
 from chimed_rag.safety.reading import Reading
 from chimed_rag.safety.surroundings import Context, likeness, weight
@@ -45,11 +45,8 @@ def _table(name: str) -> tuple[Find, list[tuple[str, frozenset[str]]], frozenset
 
     words: dict[str, tuple[str, frozenset[str]]] = {}
     strict: set[tuple[str, str]] = set()
-    source = resources.files("chimed_rag.safety").joinpath(name).read_text("utf-8")
-    for line in source.splitlines():
-        if not line or line.startswith("#"):
-            continue
-        kind, value, listed = line.split("\t") if line.count("\t") == 2 else ("population", *line.split("\t"))
+    for row in rows("chimed_rag.safety", name):
+        kind, value, listed = row if len(row) == 3 else ("population", *row)
         if kind.endswith("!"):
             kind = kind[:-1]
             strict.add((kind, value))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib import resources
 from typing import NamedTuple
 
 from chimed_rag.text import fold
@@ -67,13 +65,6 @@ def _splits(text: str, place: int) -> bool:
         return False
     before, after = text[place - 1], text[place]
     return before.isascii() and after.isascii() and before.isalnum() and after.isalnum()
-
-
-@cache
-def rows(name: str) -> list[list[str]]:
-    """The rows of a table of this package: tab-separated, without comments."""
-    source = resources.files("chimed_rag.safety").joinpath(name).read_text("utf-8")
-    return [line.split("\t") for line in source.splitlines() if line and not line.startswith("#")]
 
 
 def words(entries: Iterable[tuple[str, str, str]]) -> dict[str, str]:

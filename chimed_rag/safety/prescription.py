@@ -19,9 +19,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from importlib import resources
 from typing import Any, NamedTuple
 
+from chimed_rag.packaged import parsed, source
 from chimed_rag.records import Sentence
 from chimed_rag.safety.late import Late
 from chimed_rag.text import fold
@@ -49,10 +49,7 @@ class _Book(NamedTuple):
 
 @cache
 def _book() -> _Book:
-    import yaml
-
-    source = resources.files("chimed_rag.safety").joinpath("prescription.yaml").read_text("utf-8")
-    raw: dict[str, Any] = yaml.load(source, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both safe
+    raw: dict[str, Any] = parsed(source("chimed_rag.safety", "prescription.yaml"))
     words: dict[str, str] = {}
 
     def spelled(expression: str) -> str:

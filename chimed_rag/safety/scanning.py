@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import cache, lru_cache
-from importlib import resources
 
 from chimed_rag.entities.lexicon import names
+from chimed_rag.packaged import rows
 from chimed_rag.text import fold
 
 _UNIT = (
@@ -42,14 +42,12 @@ def _misread() -> tuple[re.Pattern[str], dict[str, str], frozenset[tuple[str, st
     other in names."""
     words: dict[str, str] = {}
     pairs: set[tuple[str, str]] = set()
-    for line in resources.files("chimed_rag.safety").joinpath("misread.tsv").read_text("utf-8").splitlines():
-        if line and not line.startswith("#"):
-            right, wrong = line.split("\t")
-            for word in wrong.split():
-                if len(right) == 1:
-                    pairs.add((right, word))
-                else:
-                    words[word] = right
+    for right, wrong in rows("chimed_rag.safety", "misread.tsv"):
+        for word in wrong.split():
+            if len(right) == 1:
+                pairs.add((right, word))
+            else:
+                words[word] = right
     longest = sorted(words, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest))), words, frozenset(pairs)
 

@@ -19,8 +19,8 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Sequence
 from functools import cache
-from importlib import resources
 
+from chimed_rag.packaged import rows
 from chimed_rag.query.aboutness import positive
 from chimed_rag.query.question import TermWeight, content, content_runs, matter
 from chimed_rag.query.rewriting import clinical, corrected, wordings
@@ -150,9 +150,8 @@ def missing_details(question: str, evidence: Sequence[Evidence]) -> list[str]:
 
 @cache
 def _details() -> list[tuple[re.Pattern[str], re.Pattern[str] | None]]:
-    source = resources.files("chimed_rag.safety").joinpath("details.tsv").read_text("utf-8")
-    rows = [line.split("\t") for line in source.splitlines() if line and not line.startswith("#")]
-    return [(re.compile(row[1]), re.compile(row[2]) if len(row) > 2 else None) for row in rows]
+    table = rows("chimed_rag.safety", "details.tsv")
+    return [(re.compile(row[1]), re.compile(row[2]) if len(row) > 2 else None) for row in table]
 
 
 def _unknown_latin(question: str, evidence: Sequence[Evidence]) -> Iterable[str]:

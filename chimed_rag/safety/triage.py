@@ -27,6 +27,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chimed_rag.errors import ConfigError
+from chimed_rag.packaged import parsed
 from chimed_rag.records import Notice
 from chimed_rag.safety.expressions import Needles, needles, pieces, spell_out
 from chimed_rag.safety.red_flags_score import score
@@ -107,7 +108,7 @@ class RedFlags:
 
     def __init__(self, sources: Iterable[str], known: Mapping[str, Needles] | None = None) -> None:
         self._known = known or {}
-        files = [yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) for text in sources]  # noqa: S506
+        files = [parsed(text) for text in sources]
         self._words: dict[str, str] = {}
         self._needles: dict[str, Needles] = {}
         self._groups: dict[str, _Group] = {}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from chimed_rag.packaged import rows
 from chimed_rag.safety.incompatibility import Finding, incompatibilities
-from chimed_rag.safety.names import rows
 from chimed_rag.safety.prescription import doses_reader
 from chimed_rag.text import sentence_spans
 
@@ -230,25 +230,25 @@ def test_more_than_three_grams_in_any_unit(text: str) -> None:
 
 
 def test_the_tables_agree_with_each_other() -> None:
-    herbs = [row[0] for row in rows("herbs.tsv")]
-    assert len(set(herbs)) == len(herbs) and all(len(row) == 3 for row in rows("herbs.tsv"))
+    herbs = [row[0] for row in rows("chimed_rag.safety", "herbs.tsv")]
+    assert len(set(herbs)) == len(herbs) and all(len(row) == 3 for row in rows("chimed_rag.safety", "herbs.tsv"))
     written: dict[str, str] = {}
-    for name, others, hidden in rows("herbs.tsv"):
+    for name, others, hidden in rows("chimed_rag.safety", "herbs.tsv"):
         for word in (name, *others.split()):
             assert written.setdefault(word, name) == name, word
         assert not set(hidden.split()) & {name, *others.split()}
-    for kind, left, right, source in rows("incompatible.tsv"):
+    for kind, left, right, source in rows("chimed_rag.safety", "incompatible.tsv"):
         assert kind in ("eighteen", "nineteen") and source
         assert {*left.split(), *right.split()} <= set(herbs)
-    for name, _, grade, source, _ in rows("pregnancy.tsv"):
+    for name, _, grade, source, _ in rows("chimed_rag.safety", "pregnancy.tsv"):
         assert grade and source and ("药典" not in source or name in herbs), name
-    for name, most, _, source in rows("ceilings.tsv"):
+    for name, most, _, source in rows("chimed_rag.safety", "ceilings.tsv"):
         assert name in herbs and 0 < float(most) <= 15 and source.endswith("用法与用量"), name
 
 
 def test_every_pair_of_the_rules_is_found_by_every_name() -> None:
-    others = {name: (name, *others.split()) for name, others, _ in rows("herbs.tsv")}
-    for kind, left, right, _ in rows("incompatible.tsv"):
+    others = {name: (name, *others.split()) for name, others, _ in rows("chimed_rag.safety", "herbs.tsv")}
+    for kind, left, right, _ in rows("chimed_rag.safety", "incompatible.tsv"):
         for one in left.split():
             for other in right.split():
                 for said in others[one]:
