@@ -114,6 +114,25 @@ class EvidenceBudget(_Settings):
     """Of so many of the best documents the other passages follow, where a document has no more than a dozen."""
 
 
+class Generation(_Settings):
+    """How a language model writes; the extractive generator asks none of it."""
+
+    prompt: str = "citation"
+    """The prompt it answers with: a name, a name with its version ("citation@1"), or a YAML file of your own."""
+    context_tokens: int | None = Field(None, ge=256)
+    """Prompt and reply together are kept within so many tokens; None takes what the model says of itself."""
+    max_new_tokens: int = Field(512, ge=1)
+    temperature: float = Field(0.0, ge=0)
+    """0 takes the likeliest token each time (greedy): the same draft for the same prompt."""
+    top_p: float = Field(0.9, gt=0, le=1)
+    """With a temperature: choose among the likeliest tokens that hold this much probability."""
+    repetition_penalty: float = Field(1.0, ge=1)
+    seed: int = 0
+    """With a temperature: the same seed gives the same draft."""
+    seconds: float | None = Field(120.0, gt=0)
+    """After so long a reply ends where it is; its unfinished sentence is left out."""
+
+
 LEAST_WORDS = 10
 """A disclaimer has so many letters or characters at least."""
 _LETTERS = re.compile(r"[^\W\d_]")
@@ -160,6 +179,7 @@ class Config(_Settings):
     retrieval: Retrieval = Retrieval()
     rewriting: Rewriting = Rewriting()
     evidence: EvidenceBudget = EvidenceBudget()
+    generation: Generation = Generation()
     unsupported: Literal["drop", "flag"] = "drop"
     """What happens to a drafted sentence that its citation does not support."""
     max_question_characters: int = Field(4000, ge=1)

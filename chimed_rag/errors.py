@@ -14,6 +14,7 @@ Not covered: programming mistakes, which stay `TypeError` and friends.
     │   ├── IndexMismatchError  made by another encoder, or in a newer format version
     │   └── IndexLockedError    another process is writing, or the folder is read-only
     ├── EncoderError            an encoder cannot be loaded, or gave vectors that cannot be used
+    ├── GeneratorError          a language model cannot be loaded or reached, or failed while it wrote
     └── MissingExtraError       an optional library is needed; names the pip command
 """
 
@@ -81,6 +82,10 @@ class IndexLockedError(IndexError_):
 
 class EncoderError(ChiMedError):
     """An encoder cannot be loaded, or gave vectors that cannot be used."""
+
+
+class GeneratorError(ChiMedError):
+    """A language model cannot be loaded or reached, or failed while it wrote."""
 
 
 class MissingExtraError(ChiMedError):

@@ -188,10 +188,14 @@ class DraftSentence(Record):
 
 
 class Draft(Record):
-    """What a generator makes of the evidence; becomes an answer only through `safety`."""
+    """What a generator makes of the evidence; becomes an answer only through `safety`.
+
+    `finish` says why writing ended: "stop" is its own end, all else means that more would have come.
+    """
 
     generator: str
     sentences: tuple[DraftSentence, ...] = ()
+    finish: Literal["stop", "length", "time", "cancelled"] = "stop"
 
 
 class Notice(Record):

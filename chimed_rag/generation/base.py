@@ -1,4 +1,4 @@
-"""What a generator is: a question and numbered evidence become a draft.
+"""What a generator is: a question and numbered evidence become a draft; and what a message to a language model is.
 
 Not covered: checking the draft (`safety.citations`).
 """
@@ -6,12 +6,19 @@ Not covered: checking the draft (`safety.citations`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, TypedDict, runtime_checkable
 
 from chimed_rag.query.question import TermWeight
 from chimed_rag.records import Draft, Evidence
 
-__all__ = ["Generator", "TermWeight"]
+__all__ = ["Generator", "Message", "TermWeight"]
+
+
+class Message(TypedDict):
+    """One turn, in the form that OpenAI's protocol and the chat templates of transformers share."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
 
 
 @runtime_checkable

@@ -57,6 +57,25 @@ def read_draft(generator: str, text: str) -> Draft:
     return Draft(generator=generator, sentences=tuple(sentences))
 
 
+class DraftReader:
+    """`read_draft` for a text that comes in pieces: all calls together give what `read_draft` gives of the whole.
+
+    A sentence is given once nothing that follows can still belong to it.
+    """
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def feed(self, piece: str) -> list[DraftSentence]:
+        """The sentences that are finished with this piece."""
+        self._text += piece
+        return []
+
+    def rest(self, *, is_whole: bool) -> list[DraftSentence]:
+        """The sentences that were not given yet; a last one without an end is left out if the text is not whole."""
+        return list(read_draft("", self._text).sentences)
+
+
 def _citing(sentence: DraftSentence, numbers: list[int]) -> DraftSentence:
     cited = dict.fromkeys([*(one.number for one in sentence.citations), *numbers])
     return DraftSentence(text=sentence.text, citations=tuple(DraftCitation(number=number) for number in cited))

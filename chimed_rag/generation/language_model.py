@@ -1,0 +1,188 @@
+"""What every language model of this room is: messages become text; and a question with evidence becomes a draft.
+
+A model writes, a prompt (`prompts`) says what, `budget` what fits, `markers` reads the reply back into sentences.
+Not covered: how the text comes about (`chimed_gpt`, `endpoint`), and whether it is true (`safety.citations`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from functools import cached_property
+from threading import Event
+from typing import Literal, NamedTuple
+
+from chimed_rag.config import Generation
+from chimed_rag.errors import GeneratorError
+from chimed_rag.generation.base import Message, TermWeight
+from chimed_rag.generation.budget import fit
+from chimed_rag.generation.markers import DraftReader
+from chimed_rag.generation.prompts import Prompt, load_prompt
+from chimed_rag.records import Draft, DraftSentence, Evidence
+
+Finish = Literal["stop", "length", "time", "cancelled"]
+"""Why a reply ended: by itself, at its limit of tokens or of time, or because nobody wants it any more."""
+
+
+class Completion(NamedTuple):
+    """What a model wrote. Counts are in tokens, None where a server does not tell."""
+
+    text: str
+    finish: Finish = "stop"
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
+
+
+class LanguageModel(ABC):
+    """A model that writes; one object may be used from many threads at once.
+
+    Args:
+        settings: how it writes unless a call says otherwise.
+    """
+
+    name: str
+    """What `Answer.generator` says: the kind and the model, as "chimed-gpt:ChiMed-GPT-1.0"."""
+
+    def __init__(self, settings: Generation | None = None) -> None:
+        self.settings = settings or Generation()
+
+    # -- messages to text -------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def context_tokens(self) -> int:
+        """So many tokens prompt and reply may have together."""
+
+    @abstractmethod
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """The tokens of a prompt; never fewer than the model will read."""
+
+    @abstractmethod
+    def complete_many(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        *,
+        settings: Generation | None = None,
+        cancel: Event | None = None,
+    ) -> list[Completion | GeneratorError]:
+        """One completion for each conversation, in order; one that failed is its error, and the others stand."""
+
+    @abstractmethod
+    def stream(
+        self, messages: Sequence[Message], *, settings: Generation | None = None, cancel: Event | None = None
+    ) -> Generator[str, None, Completion]:
+        """The text in pieces, as it is written; the generator returns the whole.
+
+        The pieces together are the text that `complete` gives. Closing the generator, or setting `cancel`, stops the
+        model.
+
+        Raises:
+            GeneratorError: it could not begin, or failed on the way; the pieces before that were given.
+        """
+
+    def complete(
+        self, messages: Sequence[Message], *, settings: Generation | None = None, cancel: Event | None = None
+    ) -> Completion:
+        """One completion.
+
+        Raises:
+            GeneratorError: the prompt does not fit, or the model failed.
+        """
+        [done] = self.complete_many([messages], settings=settings, cancel=cancel)
+        if isinstance(done, GeneratorError):
+            raise done
+        return done
+
+    def describe(self) -> dict[str, str]:
+        """What a trace and an audit log need to know: the model with its revision or hash, and the prompt with its."""
+        return {"model": self.name, "prompt": self.prompt.name, "prompt_sha256": self.prompt.sha256}
+
+    def close(self) -> None:  # noqa: B027 - not every model holds something
+        """Gives back what it holds (connections, memory); it is not used after that."""
+
+    # -- evidence to drafts -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def prompt(self) -> Prompt:
+        """What it is told when it answers from evidence."""
+        return load_prompt(self.settings.prompt)
+
+    def generate(
+        self,
+        question: str,
+        evidence: Sequence[Evidence],
+        *,
+        term_weight: TermWeight | None = None,
+        cancel: Event | None = None,
+    ) -> Draft:
+        """The draft of an answer from the evidence that fits; without evidence, a draft without sentences.
+
+        Raises:
+            GeneratorError: the question alone does not fit, or the model failed.
+        """
+        [draft] = self.generate_many([(question, evidence)], cancel=cancel)
+        if isinstance(draft, GeneratorError):
+            raise draft
+        return draft
+
+    def generate_many(
+        self, asked: Sequence[tuple[str, Sequence[Evidence]]], *, cancel: Event | None = None
+    ) -> list[Draft | GeneratorError]:
+        """`generate` for many questions in one batch; one that failed is its error, and the others stand."""
+        done: list[Draft | GeneratorError] = [Draft(generator=self.name)] * len(asked)
+        conversations: dict[int, list[Message]] = {}
+        for place, (question, evidence) in enumerate(asked):
+            if evidence:
+                try:
+                    conversations[place] = self._messages(question, evidence)
+                except GeneratorError as error:
+                    done[place] = error
+        completions = self.complete_many(list(conversations.values()), cancel=cancel) if conversations else []
+        for place, completion in zip(conversations, completions, strict=True):
+            done[place] = self._draft(completion) if isinstance(completion, Completion) else completion
+        return done
+
+    def write(
+        self, question: str, evidence: Sequence[Evidence], *, cancel: Event | None = None
+    ) -> Generator[DraftSentence, None, Draft]:
+        """The sentences of `generate`'s draft, each as soon as it and its marks are written; returns the draft.
+
+        Raises:
+            GeneratorError: as `stream`; the sentences before that were given.
+        """
+        reader, sentences = DraftReader(), []
+        pieces = self.stream(self._messages(question, evidence), cancel=cancel) if evidence else _nothing()
+        try:
+            while True:
+                try:
+                    read = reader.feed(next(pieces))
+                except StopIteration as end:
+                    finish = end.value.finish
+                    break
+                sentences += read
+                yield from read
+        finally:
+            pieces.close()
+        rest = reader.rest(is_whole=finish == "stop")
+        yield from rest
+        return Draft(generator=self.name, sentences=(*sentences, *rest), finish=finish)
+
+    def _messages(self, question: str, evidence: Sequence[Evidence]) -> list[Message]:
+        """What the model is told: instructions and question whole, of the evidence what fits beside a reply."""
+        room = self.context_tokens - self._reply_tokens
+        return fit(self.prompt, question, evidence, self.count_tokens, room).messages
+
+    @property
+    def _reply_tokens(self) -> int:
+        """A small context leaves no more than a third of it for the reply."""
+        return min(self.settings.max_new_tokens, self.context_tokens // 3)
+
+    def _draft(self, completion: Completion) -> Draft:
+        reader = DraftReader()
+        sentences = reader.feed(completion.text) + reader.rest(is_whole=completion.finish == "stop")
+        return Draft(generator=self.name, sentences=tuple(sentences), finish=completion.finish)
+
+
+def _nothing() -> Generator[str, None, Completion]:
+    return Completion("")
+    yield
