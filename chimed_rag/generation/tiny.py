@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,11 @@ def _literature() -> Iterator[str]:
         yield file.read_text("utf-8")
 
 
-def _tokenizer(chat_template: bool) -> Any:
+@cache
+def _trained(special: tuple[str, ...]) -> str:
+    """A tokenizer of bytes and their pairs, as JSON; once in a process, for its two seconds."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
 
-    special = [PAD, BOS, EOS, *(("<|im_start|>", "<|im_end|>") if chat_template else ())]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -105,16 +106,26 @@ def _tokenizer(chat_template: bool) -> Any:
         _literature(),
         trainers.BpeTrainer(
             vocab_size=VOCABULARY,
-            special_tokens=special,
+            special_tokens=list(special),
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         ),
     )
     # Llama's tokenizers put <s> before whatever they are given unless told not to; so does this one.
     bpe.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, special.index(BOS))])
+    serialized: str = bpe.to_str()
+    return serialized
+
+
+def _tokenizer(chat_template: bool) -> Any:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    special = (PAD, BOS, EOS, *(("<|im_start|>", "<|im_end|>") if chat_template else ()))
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, bos_token=BOS, eos_token="<|im_end|>" if chat_template else EOS, pad_token=PAD,
-        padding_side="left", model_max_length=CONTEXT, clean_up_tokenization_spaces=False,
+        tokenizer_object=Tokenizer.from_str(_trained(special)),
+        bos_token=BOS, eos_token="<|im_end|>" if chat_template else EOS, pad_token=PAD, padding_side="left",
+        model_max_length=CONTEXT, clean_up_tokenization_spaces=False,
     )  # fmt: skip
     if chat_template:
         tokenizer.chat_template = CHATML
@@ -131,12 +142,12 @@ def _learn(model: Any, tokenizer: Any, lessons: Sequence[Lesson], passes: int) -
     renderer = Renderer(tokenizer)
     rows, replies = [], []
     for messages, reply in lessons:
-        prompt = renderer.prompt(messages)
-        answer = [*tokenizer(reply, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-        if len(prompt) + len(answer) > CONTEXT:
-            raise GeneratorError(f"a lesson has {len(prompt) + len(answer)} tokens; the context has {CONTEXT}")
-        rows.append(torch.tensor([[*prompt, *answer[:-1]]]))
-        replies.append(torch.tensor(answer))
+        ids, mask = renderer.training([*messages, {"role": "assistant", "content": reply}], last_only=True)
+        if len(ids) > CONTEXT:
+            raise GeneratorError(f"a lesson has {len(ids)} tokens; the context has {CONTEXT}")
+        end = len(mask) - mask[::-1].index(True)  # a template may go on with a line break
+        rows.append(torch.tensor([ids[: end - 1]]))
+        replies.append(torch.tensor(ids[end - sum(mask) : end]))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
     model.train()
     for _ in range(passes):
