@@ -28,9 +28,9 @@ from chimed_rag.query.followup import (
 )
 from chimed_rag.text import fold
 
-Kind = Literal["stands_alone", "replaced", "completed", "resolved", "joined"]
+Kind = Literal["stands_alone", "replaced", "completed", "resolved", "joined", "rewritten"]
 """What was done last: nothing; a slot of the last question filled anew; its topic put in front; a pronoun or ordinal
-replaced by what it stands for; both questions put together."""
+replaced by what it stands for; both questions put together; written by a language model (`rephrasing`)."""
 
 LOOKED_BACK = 6
 """So many earlier questions are searched for the topic; an older one is out of mind."""
@@ -196,7 +196,15 @@ def _with_group(value: str, base: _Base) -> tuple[str, str]:
     if base.groups:
         start, end = base.groups[0]
         return base.text[:start] + value + base.text[end:], f"group: {base.text[start:end]} → {value}"
-    return f"{value}{base.text}", f"group: – → {value}"
+    return _before_topic(value, base), f"group: – → {value}"
+
+
+def _before_topic(value: str, base: _Base) -> str:
+    """The earlier question with a group put in front of the clause that holds its topic."""
+    first = min((one.start for one in base.topics), default=0)
+    clause = max((base.text.rfind(mark, 0, first) + 1 for mark in "，。；？！,;?!"), default=0)
+    taken = any(one.start == clause and one.kind in _TAKEN for one in base.topics)
+    return f"{base.text[:clause]}{value}{'用' if taken else ''}{base.text[clause:]}"
 
 
 def _with_patient(value: str, base: _Base) -> tuple[str, str]:
@@ -206,7 +214,7 @@ def _with_patient(value: str, base: _Base) -> tuple[str, str]:
         if one.kind in _SICK and after:
             end = one.end + after.end()
             return base.text[: one.start] + value + base.text[end:], f"group: {base.text[one.start : end]} → {value}"
-    return f"{value}{base.text}", f"group: – → {value}"
+    return _before_topic(value, base), f"group: – → {value}"
 
 
 # --- an aspect whose topic was said before ---------------------------------------------------------------------------
@@ -318,7 +326,8 @@ def _composed(text: str, topic: str, base: _Base) -> str:
     objectless = _OBJECTLESS.search(text)
     if objectless and "、" not in topic:
         return f"{people}{text[: objectless.end()]}{topic}{text[objectless.end() :]}"
-    return f"{people}{topic}{text}"
+    takes = people and any(one.kind in _TAKEN and topic.startswith(one.text) for one in mentions(topic))
+    return f"{people}{'用' if takes else ''}{topic}{text}"
 
 
 def _joined(text: str, base: _Base) -> tuple[str, Kind, str]:
