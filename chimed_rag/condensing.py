@@ -26,7 +26,7 @@ from chimed_rag.query.followup import (
     references,
     without_courtesy,
 )
-from chimed_rag.text import fold
+from chimed_rag.text import fold, sentence_spans
 
 Kind = Literal["stands_alone", "replaced", "completed", "resolved", "joined", "rewritten"]
 """What was done last: nothing; a slot of the last question filled anew; its topic put in front; a pronoun or ordinal
@@ -81,10 +81,10 @@ def condense(question: str, history: Sequence[str], answers: Sequence[str] = ())
 
 def topics(text: str) -> list[Mention]:
     """The names in a text that can be what a conversation is about, each thing once."""
-    people = groups(text)
+    people = {place for start, end in groups(text) for place in range(start, end)}
     found: dict[str, Mention] = {}
     for one in mentions(text):
-        is_person = any(start <= one.start and one.end <= end for start, end in people)
+        is_person = one.start in people and one.end - 1 in people
         if one.kind in _TOPICS and not is_person and no_topics().isdisjoint((one.canonical, fold(one.text))):
             found.setdefault(one.canonical, one)
     return list(found.values())
@@ -96,13 +96,21 @@ class _Base(NamedTuple):
     text: str
     topics: list[Mention]
     groups: list[tuple[int, int]]
+    ill: str = ""
+    """The names of illnesses that an earlier question has, where this one has none."""
 
 
 def _base(history: Sequence[str]) -> _Base | None:
     recent = [text for text in (without_courtesy(one).strip() for one in history[-LOOKED_BACK:][::-1]) if text]
-    for text in recent:
+    for place, text in enumerate(recent):
         if found := topics(text):
-            return _Base(text, found, groups(text))
+            base = _Base(text, found, groups(text))
+            if any(one.kind in _SICK for one in found):
+                return base
+            for earlier in recent[place + 1 :]:
+                if ill := [one for one in topics(earlier) if one.kind in _SICK]:
+                    return base._replace(ill=_named(ill, _Base(earlier, ill, [])))
+            return base
     named = [text for text in recent if len(own_matter(text)) > 1]
     return _Base(named[0], [], groups(named[0])) if named else None
 
@@ -118,25 +126,33 @@ _KINDS: dict[str, frozenset[str]] = {
 }
 
 
+_MOST_REFERENCES = 5
+_NEAR = 60
+"""So many characters before a pronoun are read for what it may stand for."""
+
+
 def _resolved(asked: str, base: _Base, answer: str, changes: list[str]) -> str:
     """The question with what its pronouns and ordinals stand for; one that is explained before it stays."""
     own = topics(asked)
-    for one in reversed(references(asked)):
+    for one in reversed(references(asked)[:_MOST_REFERENCES]):
         kinds = _KINDS[one.thing]
         before = asked[: one.start]
-        if any(name.end <= one.start and name.kind in kinds for name in own) or len(own_matter(before)) > 2:
+        if any(name.end <= one.start and name.kind in kinds for name in own) or len(own_matter(before[-_NEAR:])) > 2:
             continue
-        meant = _meant(one, kinds, base, answer)
+        meant = _meant(one, kinds, base, answer, of_illness=bool(_ABOUT_DISEASE.search(asked)))
         if meant:
             changes.insert(0, f"reference: {asked[one.start : one.end]} → {meant}")
             asked = asked[: one.start] + meant + asked[one.end :]
     return asked
 
 
-def _meant(one: Reference, kinds: frozenset[str], base: _Base, answer: str) -> str:
+def _meant(one: Reference, kinds: frozenset[str], base: _Base, answer: str, *, of_illness: bool) -> str:
     asked = [name for name in base.topics if name.kind in kinds]
     if not one.ordinal:
         named = asked or [name for name in topics(answer) if name.kind in kinds]
+        if one.thing == "any":  # 它 is rather a drug than what it is taken for, unless it is contagious
+            first = ("disease", "germ") if of_illness else tuple(_TAKEN)
+            named = sorted(named, key=lambda name: (name.kind not in first, name.kind == "sign"))
         return "、".join(name.text for name in (named if one.several else named[:1])[:MOST_NAMES])
     known = {name.canonical for name in base.topics}
     said = [name for name in topics(answer) if name.kind in kinds and name.canonical not in known]
@@ -225,6 +241,10 @@ _ABOUT_DRUG = re.compile(
 _ABOUT_DISEASE = re.compile(
     "传染|遗传|症状|[挂看]什么科|[挂看]哪个?科|[挂该看].{0,4}科|病因|确诊|诊断|预防|治[好愈]|根治|复发|自愈|自己好|严重|要紧|癌变|后遗症|上学|上班|护理|活多久"
 )
+_ABOUT_ILLNESS = re.compile(
+    "(?:治疗|治|缓解|改善)[^，。？?]{0,4}(?:方法|办法|方式|手段)|治[好愈]|根治|自愈|症状|病因|确诊|病情"
+)
+"""What is asked of an illness alone, so that it is looked for behind a question about a drug."""
 _ALONE = re.compile(
     r"^(?:这是|那是|是)?(?:为什么|为啥|为何|然后|接着|还有|怎么说|原因)(?:呢|吗|啊)?[？?。 ]*$"
     r"|还有(?:别的|其[他它])?(?:的|吗|呢)+[？?]*$|^(?:再)?(?:详细|具体)"
@@ -256,7 +276,7 @@ def _completed(text: str, base: _Base, answer: str, *, points: bool) -> tuple[st
     if own and _is_whole(text, own, base):
         return None
     if not own:
-        matter = len(own_matter(text))
+        matter = len(own_matter(_asking(text)))
         if matter > (2 * _POINTS if leans(text) else _POINTS if points else 1):
             return None
         if names_activity(text) and groups(text):
@@ -267,6 +287,12 @@ def _completed(text: str, base: _Base, answer: str, *, points: bool) -> tuple[st
     if topic:
         return _composed(text, topic, base), "completed", f"topic: {topic}"
     return None if own else _joined(text, base)
+
+
+def _asking(text: str) -> str:
+    """The sentences that ask; all of them where none does."""
+    sentences = [text[start:end] for start, end in sentence_spans(text)]
+    return "".join(one for one in sentences if _QUESTION.search(one)) or text
 
 
 def _is_whole(text: str, own: Sequence[Mention], base: _Base) -> bool:
@@ -300,6 +326,8 @@ def _topic(text: str, own: Sequence[Mention], base: _Base, answer: str) -> str:
         wanted = _SICK | _DONE | {"term"}
     else:
         wanted = _TOPICS
+    if base.ill and _ABOUT_ILLNESS.search(folded):
+        return base.ill
     known = {one.canonical for one in own}
     found = [one for one in base.topics if one.kind in wanted and one.canonical not in known]
     if wanted is _TAKEN:
@@ -314,7 +342,8 @@ def _named(found: Sequence[Mention], base: _Base) -> str:
     """The names as the earlier question has them, side by side where they stood so."""
     parts = ""
     last: Mention | None = None
-    for one in [one for one in found if not any(one is not two and one.text in two.text for two in found)][:MOST_NAMES]:
+    few = found[: 2 * MOST_NAMES]
+    for one in [one for one in few if not any(one is not two and one.text in two.text for two in few)][:MOST_NAMES]:
         beside = last is None or (last.end == one.start and base.text[one.start : one.end] == one.text)
         parts += one.text if beside else f"、{one.text}"
         last = one
@@ -323,6 +352,7 @@ def _named(found: Sequence[Mention], base: _Base) -> str:
 
 def _composed(text: str, topic: str, base: _Base) -> str:
     people = "" if groups(text) or not base.groups else base.text[slice(*base.groups[0])]
+    people = "" if people in topic else people
     objectless = _OBJECTLESS.search(text)
     if objectless and "、" not in topic:
         return f"{people}{text[: objectless.end()]}{topic}{text[objectless.end() :]}"

@@ -20,6 +20,7 @@ _FIRST = f"(?![的了是有得患我你您他她它吃喝做打用和与跟或�
 _FORMS = (
     (re.compile(rf"(?:{_FIRST}){{1,6}}(?:手术|成形术|整形|拔除术|[切摘]除术|矫正)|拔[智虫]?牙|纹眉|上环|取环"), "act"),
     (re.compile(rf"(?:{_FIRST}){{1,6}}疫苗"), "drug"),
+    (re.compile(rf"(?:{_FIRST}){{1,6}}(?<![看生发疾毛犯怕防性慢急类])病(?![人房历史程情例因变症])"), "disease"),
     (
         re.compile(
             rf"(?:{_FIRST}){{1,6}}(?:[炎癌瘤痔癣疣疮疹痣斑疝]|综合[征症]|结节|息肉|囊肿|增生|骨折|溃疡|结石|积[水液]|脱垂|脱位"
@@ -65,7 +66,10 @@ def mentions(text: str) -> list[Mention]:
         for which, start, end in search.find_matches_as_indexes(folded)  # type: ignore[attr-defined]
         if not (_splits(folded, start) or _splits(folded, end))
     ]
-    formed = [(start, end, Name(folded[start:end], "drug")) for start, end in unknown_drugs(folded)]
+    formed = []
+    for begin, end in unknown_drugs(folded):
+        start = begin + len(_BEFORE.match(folded[begin:end])[0])  # type: ignore[index]
+        formed.append((start, end, Name(folded[start:end], "drug")))
     for pattern, kind in _FORMS:
         for one in pattern.finditer(folded):
             start = one.start() + len(_BEFORE.match(one[0])[0])  # type: ignore[index]

@@ -42,6 +42,7 @@ _THANKS = re.compile(
     r"^.{0,6}(?:感谢|谢谢|多谢).{0,16}$|^我?(?:会|一定会).{1,24}的$|^(?:我|听起来)?.{0,6}(?:明白|知道|了解|清楚|理解)了?$"
     r"|^(?:[我你您]|本人)(?:好，)?(?:我?叫|是|姓|的名字[是叫])〔[^〔〕]{1,12}〕$"
 )
+_PROMISE = re.compile(r"(?:我|那我|我们)(?:会|一定会|将|这就|先去|先)[^。！？!?吃用服吗呢]{1,60}[。！!]+")
 _LEADING = re.compile(
     r"^(?:(?:那么|那就|那(?![种个些位次天年时里边样会])|请问一下|请问|另外|顺便|医生|大夫|对了|我?还?(?:想|要)(?:再|请)?(?:问|知道|了解|请教|咨询)(?:一?下|的是)?"
     r"|麻烦问一?下|问一?下|还有(?=我|请问|一个))[，,：: ]*)+"
@@ -52,9 +53,15 @@ def without_courtesy(question: str) -> str:
     """The question without the thanks, greetings and connecting words that it begins with; empty if it is no more."""
     place, known = 0, _words_set("courtesy")
     for clause in _CLAUSE.finditer(question):
+        if clause.start() < place:
+            continue  # within a promise
         said = fold(clause[0]).strip("，。！？!?；;,、～~ \t\n\r\u3000")
         if clause[0] and said and said not in known and not _THANKS.match(said):
-            break
+            promise = _PROMISE.match(question, clause.start())
+            if promise is None:
+                break
+            place = promise.end()
+            continue
         place = clause.end()
     rest = question[place:]
     leading = _LEADING.match(rest)
