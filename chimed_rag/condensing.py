@@ -6,9 +6,9 @@ counted through the last answer; bare 为什么 and 还有呢. What is not cover
 topics that only the answer named (but for ordinals, pronouns and 一起).
 
 The rule errs on one side: what has a matter of its own stays exactly as it was typed, so that a new topic never drags
-the old one along. The price (`benchmarks/followups.py`): in consultations, which keep to one topic, half of the follow-ups
-that name nothing stay as they are, and all turns in a row find the topic more often; but those spoil every new topic.
-Time is linear in the texts.
+the old one along. The price (`benchmarks/followups.py`): in consultations, which keep to one topic, nearly half of the
+follow-ups that name nothing stay as they are, and all turns in a row find the topic more often; but those spoil every
+new topic. Time is linear in the texts.
 """
 
 from __future__ import annotations
