@@ -1,6 +1,7 @@
 """A language model behind a server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, `transformers serve`.
 
-Not covered: starting a server; tools, images and several choices of a reply; a server that cannot stream.
+Not covered: starting a server; tools, images and several choices of a reply; a server that cannot stream, or that
+silently cuts a prompt that is too long (Ollama does).
 Everything is streamed, also what is wanted whole: a stall shows, and what came before a limit of time is kept.
 """
 

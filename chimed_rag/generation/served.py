@@ -33,8 +33,10 @@ class Count(NamedTuple):
 def estimate_tokens(messages: Sequence[Message]) -> int:
     """An upper estimate: 1.5 a character, 1 an ASCII sign or digit, half an ASCII letter, 8 a message, 48 a template.
 
-    The assumption is a vocabulary that knows Chinese. One that falls back to bytes takes up to 3 tokens a character; a
-    server with such a model that cannot count either refuses what is too long, and less evidence is tried.
+    The assumption is a vocabulary that knows Chinese: of 13,283 medical texts (encyclopedia, textbooks, classics,
+    leaflets, questions, starter) none had more tokens in those of Qwen and of DeepSeek, which take 0.6 to 0.9 a
+    character; on average the estimate is 1.6 to 2.4 times the count. A vocabulary that falls back to bytes takes up to
+    3 a character: its server, if it does not count, refuses what is too long, and less evidence is tried.
     """
     tokens = 0.0
     for message in messages:

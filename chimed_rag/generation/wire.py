@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import aclosing
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, cast
 
 import httpx
@@ -66,13 +67,16 @@ class Wire:
         """Where servers have what OpenAI's protocol does not know (/tokenize)."""
         self._key, self._attempts, self._stall_seconds = _Key(api_key_env), attempts, stall_seconds
         self._asks_usage = True
-        self._client = httpx.AsyncClient(
-            auth=self._key,
-            timeout=httpx.Timeout(stall_seconds, connect=connect_seconds, pool=None),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections),
-            follow_redirects=False,
-        )
-        self.close = self._client.aclose
+        self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=connections)
+        self._timeout = httpx.Timeout(stall_seconds, connect=connect_seconds, pool=None)
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:  # made when first needed: reading the certificates takes a while
+        return httpx.AsyncClient(auth=self._key, timeout=self._timeout, limits=self._limits, follow_redirects=False)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
 
     async def ask(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> Any:
         """The JSON that the server answers.

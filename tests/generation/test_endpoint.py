@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
+import ssl
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+import chimed_rag
 from chimed_rag.config import Generation
 from chimed_rag.errors import GeneratorError, InputError
 from chimed_rag.generation import refusals, wire
 from chimed_rag.generation.endpoint import EndpointGenerator
 from chimed_rag.generation.language_model import Completion
 from chimed_rag.generation.reply import WithoutThoughts
+from chimed_rag.generation.served import estimate_tokens
 from tests.contracts.generator_contract import TEXTS, GeneratorContract, passages
 from tests.servers import (
     ScriptedServer,
@@ -34,10 +39,16 @@ from tests.servers import (
 
 ASKED = [{"role": "user", "content": "发烧怎么办？"}]
 KEY = "sk-secret-4711"
+STARTER = Path(chimed_rag.__file__).parent / "corpus" / "starter"
+
+
+_SSL_CONTEXT = functools.cache(ssl.create_default_context)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
+    """Short pauses between attempts, and certificates that are read once for all clients."""
+    monkeypatch.setattr(ssl, "create_default_context", _SSL_CONTEXT)
     monkeypatch.setattr(wire, "_BACKOFF", lambda state: 0.01)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "CHIMED_API_KEY"):
         monkeypatch.delenv(name, raising=False)
@@ -237,6 +248,16 @@ def test_elsewhere_it_is_estimated_and_the_server_asked_once(make, server):
     assert [asked.path for asked in server.asked] == ["/v1/models", "/tokenize"]
 
 
+def test_an_estimate_is_above_the_count_of_a_vocabulary_that_knows_chinese():
+    from tokenizers import ByteLevelBPETokenizer
+
+    texts = [path.read_text(encoding="utf-8") for path in sorted(STARTER.glob("*.md"))]
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(texts[::2], vocab_size=2000, show_progress=False)  # far smaller than real ones
+    shares = [len(tokenizer.encode(text).ids) / estimate_tokens(_user(text)) for text in texts[1::2]]
+    assert len(shares) > 100 and 0.3 < max(shares) < 1
+
+
 def test_a_busy_server_may_count_the_next_time(make, server):
     model = make(attempts=1)
     server.pages["POST /tokenize"] = answers(503)
@@ -318,17 +339,26 @@ def test_retry_after_may_be_a_date():
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(400, "scripted 400"), (401, "CHIMED_API_KEY holds no key"), (403, "CHIMED_API_KEY"), (404, "scripted 404")],
+    [(401, "CHIMED_API_KEY holds no key"), (403, "CHIMED_API_KEY"), (404, "scripted 404"), (418, "scripted 418")],
 )
 def test_a_refusal_is_asked_once(make, server, status, said):
-    server.script = [answers(200), answers(status)]
-    model = make()
-    with pytest.raises(GeneratorError, match="not with an event stream"):
-        model.complete(ASKED)
-    model._wire._asks_usage = False
-    with pytest.raises(GeneratorError, match=f"answers {status}.*{said}"):
-        model.complete(ASKED)
-    assert len(server.replies) == 2
+    server.script = [answers(status)]
+    with pytest.raises(GeneratorError, match=f"answers {status}: .*{said}"):
+        make().complete(ASKED)
+    assert len(server.replies) == 1
+
+
+def test_a_bad_request_is_asked_once_more_without_what_may_be_unknown(make, server):
+    server.script = [answers(400, {"detail": "temperature"})]
+    with pytest.raises(GeneratorError, match="answers 400: temperature"):
+        make().complete(ASKED)
+    assert ["stream_options" in asked.body for asked in server.replies] == [True, False]
+
+
+def test_a_server_that_does_not_stream_is_told_so(make, server):
+    server.script = [answers(200, {"choices": []}, Content_Type="application/json")]
+    with pytest.raises(GeneratorError, match="answers with 'application/json', not with an event stream"):
+        make().complete(ASKED)
 
 
 def test_a_wrong_model_is_told_the_right_ones(make, server):
@@ -403,6 +433,16 @@ def test_cancelling_closes_the_connection(make, server, begin):
     threading.Timer(0.2, cancel.set).start()
     *pieces, end = _whole(stream)
     assert "".join(pieces) == end.text == ("多" if begin else "") and end.finish == "cancelled"
+    assert server.gone.wait(1)
+
+
+def test_cancelling_the_sentences_does_too(make, server):
+    server.script = [stalls("多喝水。[1]\n", "注意休息。[2]\n", "再")]
+    cancel = threading.Event()
+    sentences = make().write("发烧怎么办？", passages(*TEXTS), cancel=cancel)
+    threading.Timer(0.2, cancel.set).start()
+    *said, draft = _whole(sentences)
+    assert draft.finish == "cancelled" and list(draft.sentences) == said
     assert server.gone.wait(1)
 
 
