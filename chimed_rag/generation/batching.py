@@ -1,9 +1,10 @@
 """Replies that many threads ask for are written together: who waits, what shares a batch, what if one fails.
 
 One thread of its own does the writing (CUDA graphs belong to the thread that recorded them); it starts with the first
-request and ends with `close`. A reply may be written in several batches: where one had to be given up for want of
-memory, its halves go on behind the tokens that are there. Requests with different settings share a batch.
-Not covered: how a batch is written (`decoding`); letting a request into a batch that is already being written.
+request and ends with `close`. Requests with different settings share a batch. A reply may be written in several
+batches, each going on behind the tokens that are there: where memory lacked, half as many go on together; where many
+wait and few are being written, the batch leaves off and begins again with all of them.
+Not covered: how a batch is written (`decoding`); letting a request in without reading the others' prompts again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from chimed_rag.errors import GeneratorError
 from chimed_rag.generation.language_model import Finish
 
 log = logging.getLogger(__name__)
+
+
+PATIENCE = 16
+"""A batch writes so many tokens before it leaves off for those that wait: beginning again reads its prompts again."""
 
 
 class Request:
@@ -104,8 +109,8 @@ class Request:
 class Decoder(Protocol):
     """Writes a batch."""
 
-    def decode(self, batch: Sequence[Request], between: Callable[[], None]) -> None:
-        """Writes until each has ended; calls `between` after each token."""
+    def decode(self, batch: Sequence[Request], leaves_off: Callable[[], bool]) -> None:
+        """Writes, behind the tokens that are there, until each has ended or `leaves_off`, asked after each token."""
         ...
 
     def free(self) -> None:
@@ -127,6 +132,7 @@ class Batcher:
         self._waiting: deque[Request] = deque()
         self._changed = Condition()
         self._running: Sequence[Request] = ()
+        self._steps = 0  # tokens that the running batch has written
         self._thread: Thread | None = None
         self._is_closed = False
 
@@ -171,17 +177,31 @@ class Batcher:
                 self._running = ()  # what was answered is held no longer
 
     def _next(self) -> list[Request]:
-        batch: list[Request] = []
-        longest = 0
-        while self._waiting and len(batch) < self.most_rows:
-            longest = max(longest, self._waiting[0].size)
-            if batch and longest * (len(batch) + 1) > self.most_tokens:
+        return [self._waiting.popleft() for _ in range(self._fitting([]))]
+
+    def _fitting(self, rows: Sequence[Request]) -> int:
+        """So many of those that wait fit into a batch beside these rows."""
+        longest = max((row.size for row in rows), default=0)
+        count = 0
+        for request in self._waiting:
+            longest, size = max(longest, request.size), len(rows) + count + 1
+            if size > self.most_rows or (size > 1 and longest * size > self.most_tokens):
                 break
-            batch.append(self._waiting.popleft())
-        return batch
+            count += 1
+        return count
+
+    def _leaves_off(self) -> bool:
+        """After each token: forgets who waits and need not; whether a batch twice as large, or larger, can be made."""
+        self._steps += 1
+        if not self._waiting:
+            return False
+        with self._changed:
+            self._sweep()
+            writing = [request for request in self._running if not request.done.is_set()]
+            return self._steps >= PATIENCE and self._fitting(writing) >= max(1, len(writing))
 
     def _write(self, batch: Sequence[Request]) -> None:
-        """Writes a batch; without memory for it, its halves one after the other."""
+        """Writes a batch once; what is unfinished then waits again, unless it failed."""
         for request in batch:
             request.begin()
             if request.is_cancelled:
@@ -189,9 +209,9 @@ class Batcher:
         batch = [request for request in batch if not request.done.is_set()]
         if not batch:
             return
+        self._steps, trouble, lacks_memory = 0, "", False
         try:
-            self._decoder.decode(batch, self._sweep)
-            trouble, lacks_memory = "ended without a reply", False
+            self._decoder.decode(batch, self._leaves_off)
         except BaseException as error:  # whatever it is, nobody may wait for ever
             trouble, lacks_memory = f"failed while it wrote: {error}", _is_out_of_memory(error)
         batch = [request for request in batch if not request.done.is_set()]
@@ -199,31 +219,33 @@ class Batcher:
             return
         if lacks_memory:
             self._decoder.free()
-            if len(batch) > 1:
-                half = len(batch) // 2
-                self.most_rows = max(1, min(self.most_rows, half))
-                log.warning("no memory for %d replies at once; going on with %d", len(batch), self.most_rows)
-                self._write(batch[:half])
-                self._write(batch[half:])
-                return
-            trouble = (
-                f"has no memory for a prompt of {len(batch[0].prompt):,} tokens and a reply of {batch[0].most:,}; "
-                "give less evidence, a smaller context_tokens, or load it in 8 or 4 bit"
+            self.most_tokens = max(request.size for request in batch) * max(1, len(batch) // 2)
+            log.warning("no memory for %d replies at once; going on with %d", len(batch), len(batch) // 2)
+        if lacks_memory and len(batch) == 1:
+            trouble += (
+                f"; there is no memory for a prompt of {len(batch[0].prompt):,} tokens and a reply of "
+                f"{batch[0].most:,}: give less evidence or a smaller context_tokens, or load it in 8 or 4 bit"
             )
+        elif lacks_memory or (not trouble and self._steps):
+            self._wait_again(batch)
+            return
         for request in batch:
-            request.end(None, GeneratorError(f"the language model {trouble}"))
+            request.end(None, GeneratorError(f"the language model {trouble or 'wrote nothing'}"))
+
+    def _wait_again(self, batch: Sequence[Request]) -> None:
+        with self._changed:
+            self._waiting.extendleft(reversed(batch))
+            if self._is_closed:
+                self._sweep(closing=True)
 
     def _sweep(self, *, closing: bool = False) -> None:
         """Those that wait and are not wanted any more need not wait for a batch."""
-        if not self._waiting:
-            return
-        with self._changed:
-            for request in [one for one in self._waiting if closing or one.is_cancelled]:
-                self._waiting.remove(request)
-                if closing:
-                    request.end(None, GeneratorError("the language model was closed before it wrote this"))
-                else:
-                    request.end("cancelled")
+        for request in [one for one in self._waiting if closing or one.is_cancelled]:
+            self._waiting.remove(request)
+            if request.is_cancelled:
+                request.end("cancelled")
+            else:
+                request.end(None, GeneratorError("the language model was closed before it wrote this"))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -3,7 +3,8 @@
 Whatever many threads ask at once is written together (`batching`); a reply is streamed, cancelled and timed by the
 same look at each token (`decoding`). Greedy text is that of transformers' own `generate`, alone or in a batch (exactly
 in float32 on a CPU; in bfloat16 a near tie may fall otherwise in a batch of another size).
-Not covered: several GPUs (serve those by vLLM, see `endpoint`), and letting a question into a running batch.
+Not covered: several GPUs, and a cache in pages that lets a question into a running batch at no cost (serve by vLLM for
+both, see `endpoint`).
 """
 
 from __future__ import annotations

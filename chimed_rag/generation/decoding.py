@@ -48,8 +48,8 @@ class TransformersDecoder:
         self._cache: tuple[int, int, Any] = (0, 0, None)  # rows, places, and the block
         self._is_ready = False
 
-    def decode(self, batch: Sequence[Request], between: Callable[[], None]) -> None:
-        """Writes until each request has ended, with one call of `generate`."""
+    def decode(self, batch: Sequence[Request], leaves_off: Callable[[], bool]) -> None:
+        """Writes until each request has ended or `leaves_off`, with one call of `generate`."""
         from transformers import GenerationConfig
 
         self._prepare_thread()
@@ -70,7 +70,7 @@ class TransformersDecoder:
             attention_mask=mask,
             generation_config=settings,
             logits_processor=[_Draw(batch, drawing, ids.shape[1])] if drawing else [],
-            stopping_criteria=[_Look(batch, self._stops, self._ends, between)],
+            stopping_criteria=[_Look(batch, self._stops, self._ends, leaves_off)],
             **more,
         )
 
@@ -144,9 +144,9 @@ class _Look:
         batch: Sequence[Request],
         stops: frozenset[int],
         ends: Callable[[Sequence[int]], bool],
-        between: Callable[[], None],
+        leaves_off: Callable[[], bool],
     ) -> None:
-        self._batch, self._stops, self._ends, self._between = batch, stops, ends, between
+        self._batch, self._stops, self._ends, self._leaves_off = batch, stops, ends, leaves_off
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
         import torch
@@ -155,8 +155,8 @@ class _Look:
         for request, token in zip(self._batch, newest, strict=False):  # rows beyond the batch are filling
             if not request.done.is_set():
                 request.take(token, stops=token in self._stops, ends=self._ends)
-        self._between()
-        ended = [request.done.is_set() for request in self._batch]
+        leaves_off = self._leaves_off()
+        ended = [leaves_off or request.done.is_set() for request in self._batch]
         return torch.tensor(ended + [True] * (len(newest) - len(ended)), device=input_ids.device)
 
 

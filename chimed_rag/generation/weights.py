@@ -165,9 +165,10 @@ def _require_room(model: Model, device: Any, dtype: str, quantization: str | Non
     """
     import torch
 
-    if importlib.util.find_spec("chimed_rag.generation.memory") is None:
+    try:
+        memory = importlib.import_module("chimed_rag.generation.memory")
+    except ModuleNotFoundError:
         return
-    memory = importlib.import_module("chimed_rag.generation.memory")
     config = config_of(model.folder)
     plan = memory.plan(config, dtype=dtype, quantization=quantization, batch=1, context=context)
     free, _ = torch.cuda.mem_get_info(device)
