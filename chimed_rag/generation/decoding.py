@@ -175,14 +175,14 @@ class _Draw:
         for row in rows:
             one = batch[row].settings
             self._groups[one.repetition_penalty, one.temperature, one.top_p].append(row)
-        self._processors = {
-            (penalty, temperature, top_p): LogitsProcessorList(
-                [RepetitionPenaltyLogitsProcessor(float(penalty))] * (penalty != 1)
-                + [Temperature(float(temperature))] * (temperature > 0)
-                + [TopP(float(top_p))] * (temperature > 0 and top_p < 1)
-            )
-            for penalty, temperature, top_p in self._groups
-        }
+        self._processors = {key: LogitsProcessorList() for key in self._groups}
+        for (penalty, temperature, top_p), processors in self._processors.items():
+            if penalty != 1:
+                processors.append(RepetitionPenaltyLogitsProcessor(float(penalty)))
+            if temperature > 0:
+                processors.append(Temperature(float(temperature)))
+            if temperature > 0 and top_p < 1:
+                processors.append(TopP(float(top_p)))
         self._starts = [width - len(request.prompt) - len(request.ids) for request in batch]
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
