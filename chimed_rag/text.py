@@ -65,6 +65,8 @@ _ENUMERATION = (
 WRAP = re.compile(
     rf"\n(?:(?<=[，、,（(]\n)|(?<=[^\n]{{19}}[{HAN}A-Za-z0-9]\n))(?!{_ENUMERATION})(?=[{HAN}A-Za-z0-9（(“])"
 )
+SEEN_BEFORE = 24
+"""No rule for the end of a sentence looks back further than so many characters."""
 _STOPS = "。！？!?；;…"
 _ABBREVIATIONS = ("al|vs|cf|Dr|Mr|No|sp|ca|pp|ed|St", "Fig|etc|spp|var|Vol|eds|Inc|Ltd|Mrs", "Prof|resp")
 _NOT_ABBREVIATED = "".join(rf"(?<!\b(?:{words})\.)" for words in _ABBREVIATIONS)
@@ -85,16 +87,18 @@ _CANDIDATE = re.compile(
 )
 
 
-def sentence_spans(text: str) -> list[tuple[int, int]]:
+def sentence_spans(text: str, begin: int = 0) -> list[tuple[int, int]]:
     """The sentences of a text: half-open spans, in order, without blank edges, that cover every non-blank character.
+
+    With `begin`, where one has ended, the sentences from there on, as they are in the whole text; `SEEN_BEFORE`
+    characters before it are enough of it.
 
     A sentence ends after 。！？； and …, at a line break that is no mere wrapping of a long line, and at a full stop
     that is one (not in 0.5, v1.2, "1.", e.g.). No end lies in a short bracket or quotation, or in a protected span.
     """
     joined = WRAP.sub(" ", plain_forms(text))
     spans: list[tuple[int, int]] = []
-    begin = 0
-    for match in _CANDIDATE.finditer(joined):
+    for match in _CANDIDATE.finditer(joined, begin):
         if match.lastgroup is not None:
             _append_trimmed(spans, joined, begin, match.end())
             begin = match.end()
