@@ -23,6 +23,7 @@ from chimed_rag import __version__
 from chimed_rag.cli_audit import audit as audit_log
 from chimed_rag.cli_audit import replay
 from chimed_rag.cli_evaluate import evaluation
+from chimed_rag.cli_models import convert
 from chimed_rag.console import JsonOption
 from chimed_rag.console import print_json as _print_json
 from chimed_rag.console import progress as _progress
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.add_typer(evaluation, name="evaluate")
 app.add_typer(audit_log, name="audit")
 app.command()(replay)
+app.command()(convert)
 
 IndexOption = Annotated[
     Path | None, typer.Option("--index", help="Folder of an index; the starter literature if left out.")

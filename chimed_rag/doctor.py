@@ -111,6 +111,32 @@ def _encoders() -> Finding | None:
     return Finding("known encoders", "missing", f"none of {len(KNOWN)} is in {cache}; a folder will do as well", remedy)
 
 
+def _language_models() -> list[Finding]:
+    """What "auto" would take, and what ChiMed-GPT would need here (torch is loaded, if it is installed)."""
+    from chimed_rag.generation.choosing import ENDPOINT, MODEL
+    from chimed_rag.generation.memory import CHIMED_GPT, GIB, advice, free_memory, plan
+
+    rungs = [f"{name}={os.environ[name]}" for name in (ENDPOINT, MODEL) if os.environ.get(name)]
+    detail = ", then ".join([*rungs, "extractive"])
+    findings = [Finding("generator='auto'", "ready", f"{detail} ({ENDPOINT}: a server, {MODEL}: a folder)")]
+    needed = plan(CHIMED_GPT)
+    told = (
+        f"takes {needed.total / GIB:.1f} GiB in bfloat16 for one question of {needed.context:,} tokens (weights "
+        f"{needed.weights / GIB:.1f}, cache {needed.cache / GIB:.1f}, work {needed.workspace / GIB:.1f})"
+    )
+    gpus = [device for device in free_memory() if device.device != "cpu"]
+    for gpu in gpus:
+        lacking = advice(needed, gpu.free)
+        state: Literal["ready", "missing"] = "missing" if lacking else "ready"
+        what = f"{gpu.device} has {gpu.free / GIB:.1f} GiB free; {told}" + lacking.partition(" are free")[2]
+        findings.append(Finding("ChiMed-GPT 13B", state, what))
+    if not gpus:
+        findings.append(
+            Finding("ChiMed-GPT 13B", "missing", f"no GPU is seen; {told}; or use a server: http://HOST:8000/v1")
+        )
+    return findings
+
+
 def examine() -> list[Finding]:
     """Looks at Python, memory, FAISS, the starter index, the optional libraries and the models in the hub's cache."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0.0
@@ -130,7 +156,7 @@ def examine() -> list[Finding]:
         findings.append(Finding(what, "missing" if missing else "ready", detail, remedy))
     if (encoders := _encoders()) is not None:
         findings.append(encoders)
-    return findings
+    return [*findings, *_language_models()]
 
 
 def report(findings: list[Finding]) -> str:

@@ -24,6 +24,11 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 OVERHEAD = 3 * GIB // 4
 """What CUDA's context and the libraries' own workspaces take before anything is loaded: 0.5 to 1 GiB, by the card."""
 LEAST_CONTEXT = 512
+CHIMED_GPT: Mapping[str, Any] = {
+    "model_type": "llama", "hidden_size": 5120, "num_hidden_layers": 40, "num_attention_heads": 40,
+    "num_key_value_heads": 40, "intermediate_size": 13824, "vocab_size": 39410, "tie_word_embeddings": False,
+}  # fmt: skip
+"""The shape of ChiMed-GPT-1.0, after the config.json of its base, Ziya2-13B; its 26.18 GB of weights agree with it."""
 
 
 class Shape(NamedTuple):
