@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from chimed_rag.config import Config
 from chimed_rag.query.rewriting import corrected, understood
-from chimed_rag.records import Answer, Notice, Query, TraceEntry
+from chimed_rag.records import Answer, Notice, Query, Sentence, TraceEntry
 
 if TYPE_CHECKING:
     from chimed_rag.safety.audit import AuditLog
@@ -27,9 +27,14 @@ MOST_ALARMS = 3
 
 @dataclass
 class Asked:
-    """A question on its way: as it was asked (which only the answer gets back), and what became of it so far."""
+    """A question on its way, and what became of it so far.
+
+    `original` is as it was asked, which only the answer gets back; `said`, the same without identifiers; `text`, what
+    is answered: in a conversation the question that stands alone, otherwise the same as `said`.
+    """
 
     original: str
+    said: str
     text: str
     redactor: Redactor | None
     steps: list[TraceEntry] = field(default_factory=list)
@@ -41,28 +46,34 @@ class Asked:
 
     def restored(self, answer: Answer) -> Answer:
         """The answer with the reader's own words in the place of pseudonyms."""
-        back = self.redactor.restore if self.redactor is not None else str
         return answer.model_copy(
             update={
                 "question": self.original,
-                "text": back(answer.text),
-                "sentences": tuple(s.model_copy(update={"text": back(s.text)}) for s in answer.sentences),
+                "text": self._back(answer.text),
+                "sentences": tuple(self.restored_sentence(sentence) for sentence in answer.sentences),
                 "abstention": answer.abstention
-                and answer.abstention.model_copy(update={"text": back(answer.abstention.text)}),
+                and answer.abstention.model_copy(update={"text": self._back(answer.abstention.text)}),
             }
         )
 
+    def restored_sentence(self, sentence: Sentence) -> Sentence:
+        """The sentence with the reader's own words in the place of pseudonyms."""
+        return sentence.model_copy(update={"text": self._back(sentence.text)})
 
-def redacted(question: str, config: Config) -> Asked:
-    """The question without its identifiers, if the configuration wants that."""
+    def _back(self, text: str) -> str:
+        return self.redactor.restore(text) if self.redactor is not None else text
+
+
+def redacted(question: str, config: Config, redactor: Redactor | None = None) -> Asked:
+    """The question without its identifiers, if the configuration wants that; a conversation brings its own redactor."""
     text = question.encode("utf-8", "replace").decode()  # half of a surrogate pair is no character anywhere below
     if not config.redaction:
-        return Asked(question, text, None)
+        return Asked(question, text, text, None)
     from chimed_rag.safety.redaction import PSEUDONYM, Redactor
 
-    began, redactor = perf_counter(), Redactor()
+    began, redactor = perf_counter(), redactor or Redactor()
     redaction = redactor.redact(text)
-    one = Asked(question, redaction.text, redactor)
+    one = Asked(question, redaction.text, redaction.text, redactor)
     kinds = sorted({found["kind"] for found in PSEUDONYM.finditer(redaction.text)})  # also of a question asked again
     one.traced("redaction", began, kinds=kinds, found=len(redaction.found))
     if kinds:
@@ -76,12 +87,18 @@ def triaged(one: Asked, query: Query) -> list[Notice]:
     from chimed_rag.safety.triage import triage
 
     began = perf_counter()
-    flags = triage(one.text)
+    flags = triage(one.said)
+    if one.text != one.said:
+        flags = _with_further(flags, triage(one.text))
     if (spelled := corrected(understood(query))) != query.text:  # may raise a flag more, never takes one away
-        rules = {flag.rule for flag in flags}
-        flags = [*flags, *(flag for flag in triage(spelled) if flag.rule not in rules)]
+        flags = _with_further(flags, triage(spelled))
     one.traced("triage", began, rules=[flag.rule for flag in flags])
     return flags[:MOST_ALARMS]
+
+
+def _with_further(flags: list[Notice], others: list[Notice]) -> list[Notice]:
+    rules = {flag.rule for flag in flags}
+    return [*flags, *(flag for flag in others if flag.rule not in rules)]
 
 
 def refusal_rule(given: RefusalRule | str | Path | None) -> RefusalRule | None:

@@ -47,7 +47,13 @@ IndexOption = Annotated[
     Path | None, typer.Option("--index", help="Folder of an index; the starter literature if left out.")
 ]
 FilterOption = Annotated[str | None, typer.Option("--filter", help='For example \'{"department": "心内科"}\'.')]
-GeneratorOption = Annotated[str, typer.Option("--generator", help="Name of a generator.")]
+GeneratorOption = Annotated[
+    str,
+    typer.Option(
+        "--generator",
+        help="extractive, a model's folder or hub name, a server's address (http://…/v1), or auto.",
+    ),
+]
 
 RerankerOption = Annotated[
     str | None, typer.Option("--reranker", help="A name, or a cross-encoder's folder or hub name.")
@@ -126,13 +132,16 @@ def ask(
     audit: Annotated[Path | None, typer.Option(help="Folder of an audit log to write the answer down in.")] = None,
     user: Annotated[str | None, typer.Option(help="Who asks, for the audit log.")] = None,
     refusal: Annotated[Path | None, typer.Option(help="A refusal rule, made by chimed calibrate.")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print each sentence when it has passed; with --json, an event a line.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Answers a question; exit code 1 when the literature holds no answer."""
     from chimed_rag.config import Audit
     from chimed_rag.literature import configured
     from chimed_rag.medqa import MedQA
-    from chimed_rag.rendering import answer_text
+    from chimed_rag.rendering import answer_text, event_text
 
     condition = _filter(filter)
     text = sys.stdin.read().strip() if question == "-" else question
@@ -141,8 +150,14 @@ def ask(
         changes["audit"] = Audit(folder=str(audit))
     settings = configured(config).model_copy(update=changes)
     qa = MedQA(index, generator=generator, reranker=reranker, config=settings, refusal=refusal)
-    answer = qa.ask(text, filter=condition, user=user)
-    _say(answer.model_dump_json() if as_json else answer_text(answer))
+    if stream:
+        for event in qa.stream(text, filter=condition, user=user):
+            print(event.model_dump_json() if as_json else event_text(event), end="\n" * as_json, flush=True)  # noqa: T201
+            if event.kind == "done":
+                answer = event.answer
+    else:
+        answer = qa.ask(text, filter=condition, user=user)
+        _say(answer.model_dump_json() if as_json else answer_text(answer))
     if answer.abstention is not None:
         raise typer.Exit(1)
 

@@ -1,26 +1,44 @@
 """MedQA: the whole flow in one place; what happens at each step lives in the rooms below.
 
-    question -> redaction -> triage -> rewriting -> retrieval -> evidence -> injection -> abstention -> generator
-    -> proof -> conflicts -> policy -> audit -> Answer
+    question -> redaction -> triage -> rewriting -> retrieval -> evidence -> (`answering`: injection -> abstention
+    -> generator -> proof -> conflicts -> policy) -> audit -> Answer
 
-Not covered: conversations and streaming, which have rooms of their own.
+Not covered: what becomes of a conversation (`session`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import aclosing, closing
+from functools import cache, cached_property
 from pathlib import Path
+from threading import Event as Flag
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from chimed_rag import registry
+from chimed_rag.answering import Answering
 from chimed_rag.asking import Asked, audit_log, interactions, redacted, refusal_rule, since, triaged
 from chimed_rag.config import Chunking, Config
+from chimed_rag.generation.choosing import load_generator
+from chimed_rag.generation.language_model import LanguageModel
 from chimed_rag.literature import STARTER_INDEX, Literature, View, configured, ready_reranker
 from chimed_rag.query.rewriting import asked, clinical, understood
-from chimed_rag.records import Abstention, Answer, Draft, Evidence, Notice, Query, Sentence, TraceEntry
+from chimed_rag.records import (
+    Answer,
+    DoneEvent,
+    Event,
+    Evidence,
+    Notice,
+    NoticeEvent,
+    Query,
+    Sentence,
+    SentenceEvent,
+    TraceEntry,
+)
+from chimed_rag.threads import from_thread, in_thread
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -31,19 +49,19 @@ if TYPE_CHECKING:
     from chimed_rag.generation.base import Generator
     from chimed_rag.indexing.commit import Progress
     from chimed_rag.indexing.filters import Filter
-    from chimed_rag.indexing.index import Index
     from chimed_rag.indexing.manifest import Storage
-    from chimed_rag.query.question import TermWeight
     from chimed_rag.retrieval.rerank import Reranker
     from chimed_rag.safety.calibration import Question, RefusalRule
     from chimed_rag.safety.citations import Entails
+    from chimed_rag.safety.redaction import Redactor
+    from chimed_rag.session import Session
 
 __all__ = ["STARTER_INDEX", "MedQA"]
 
 log = logging.getLogger(__name__)
 
-STANDS_IN = "模型写的内容大部分没有通过与文献的核对，下面改为直接摘录文献原文。"
-"""What the reader is told when the extractive answer stands in for a draft."""
+MOST_THREADS = 32
+"""So many questions of the asynchronous verbs are on their way at once; the others wait."""
 
 
 class MedQA(Literature):
@@ -51,7 +69,9 @@ class MedQA(Literature):
 
     Args:
         index: the folder of an index; None takes the starter literature that comes with the package.
-        generator: a name ("extractive"), or an object with `name` and `generate`.
+        generator: "extractive", which quotes; the folder or hub name of a causal language model; the address of an
+            OpenAI-style server ("http://llm:8000/v1"); "auto", the best of these that there is (`generation.choosing`);
+            or an object with `name` and `generate`.
         reranker: a name, the folder or hub name of a cross-encoder, or an object with `name` and `score`; None takes
             what the configuration names (`retrieval.reranker`), which is none by default.
         config: a `Config`, or the path of a YAML file.
@@ -64,6 +84,7 @@ class MedQA(Literature):
     Raises:
         IndexMissingError, IndexDamagedError, IndexMismatchError: the folder cannot be opened as an index.
         UnknownNameError: no generator or reranker has that name.
+        GeneratorError: the language model cannot be loaded.
         EncoderError: the model of the encoder or of the reranker cannot be loaded.
         InputError: the refusal rule or the interaction table cannot be read.
         AuditError: the audit log cannot be written.
@@ -73,7 +94,7 @@ class MedQA(Literature):
         self,
         index: str | Path | None = None,
         *,
-        generator: str | Generator = "extractive",
+        generator: str | Path | Generator = "extractive",
         reranker: str | Path | Reranker | None = None,
         config: Config | str | Path | None = None,
         encoder: str | Path | Encoder | None = None,
@@ -82,7 +103,8 @@ class MedQA(Literature):
         nli: Entails | None = None,
     ) -> None:
         super().__init__(index, reranker=reranker, config=config, encoder=encoder, device=device)
-        self.generator: Generator = registry.generators.get(generator)() if isinstance(generator, str) else generator
+        self.generator: Generator = load_generator(generator, self.config.generation)
+        self._owns_generator = isinstance(generator, str | Path)
         self.nli = nli
         self.refusal = refusal_rule(refusal or self.config.refusal)
         self._interactions = interactions(self.config)
@@ -102,7 +124,7 @@ class MedQA(Literature):
         storage: Storage = "int8",
         overwrite: bool = False,
         progress: Progress | None = None,
-        generator: str | Generator = "extractive",
+        generator: str | Path | Generator = "extractive",
         reranker: str | Path | Reranker | None = None,
         config: Config | str | Path | None = None,
         device: str = "cpu",
@@ -173,14 +195,81 @@ class MedQA(Literature):
     def ask_many(
         self, questions: Sequence[str], *, filter: Filter | None = None, user: str | None = None
     ) -> list[Answer]:
-        """`ask` for many questions, retrieved in one go."""
-        return self._answers(questions, filter, user, self.refusal)
+        """`ask` for many questions: retrieved in one go, and written in one batch by a language model."""
+        return self._answers([self._asked(question) for question in questions], filter, user)
 
     async def aask(self, question: str, *, filter: Filter | None = None, user: str | None = None) -> Answer:
-        """`ask` without blocking the event loop; works inside a notebook's running loop."""
-        import asyncio
+        """`ask` without blocking the event loop; works inside a notebook's running loop.
 
-        return await asyncio.to_thread(partial(self.ask, question, filter=filter, user=user))
+        When the task is cancelled, a language model stops writing, and nothing is recorded.
+        """
+        cancel = Flag()
+
+        def answered() -> Answer:
+            return self._answers([self._asked(question)], filter, user, cancel=cancel)[0]
+
+        return await in_thread(answered, self._threads, cancel)
+
+    def stream(self, question: str, *, filter: Filter | None = None, user: str | None = None) -> Iterator[Event]:
+        """`ask`, with each part as soon as it is there: typed events, told apart by `kind`.
+
+        Emergencies come first, as notices, before anything is searched; then `evidence`; then each `sentence` when it
+        has passed the proof, while a language model still writes the next; then the other notices; `done`, with the
+        whole answer, last. Should too little of a draft be proved in the end, a notice of kind `extractive` withdraws
+        the sentences before it, and quoted ones follow. Leaving the loop stops the model; the audit log then holds what
+        was shown.
+
+        Args and errors: as for `ask`; errors come with the first event.
+        """
+        yield from self._events(lambda: self._asked(question), filter, user, Flag())
+
+    async def astream(
+        self, question: str, *, filter: Filter | None = None, user: str | None = None
+    ) -> AsyncIterator[Event]:
+        """`stream` without blocking the event loop."""
+        cancel = Flag()
+        events = self._events(lambda: self._asked(question), filter, user, cancel)
+        async with aclosing(from_thread(events, self._threads, cancel)) as arriving:
+            async for event in arriving:
+                yield event
+
+    def session(self, path: str | Path | None = None) -> Session:
+        """A conversation: follow-up questions (那孕妇呢？) are answered as what they mean; see `session`.
+
+        Args:
+            path: a file that `Session.save` wrote, to go on with that conversation.
+
+        Raises:
+            InputError: the file cannot be read, or holds no conversation.
+        """
+        from chimed_rag.session import Session
+
+        return Session(self) if path is None else Session.resume(self, path)
+
+    def _ask_in(
+        self,
+        question: str,
+        *,
+        redactor: Redactor,
+        standalone: Callable[[str], str],
+        filter: Filter | None = None,
+        user: str | None = None,
+    ) -> Answer:
+        """`ask` within a conversation."""
+        return self._answers([self._asked(question, redactor, standalone)], filter, user)[0]
+
+    def _stream_in(
+        self,
+        question: str,
+        *,
+        redactor: Redactor,
+        standalone: Callable[[str], str],
+        filter: Filter | None = None,
+        user: str | None = None,
+        cancel: Flag | None = None,
+    ) -> Iterator[Event]:
+        """`stream` within a conversation."""
+        return self._events(lambda: self._asked(question, redactor, standalone), filter, user, cancel or Flag())
 
     def calibrate(
         self,
@@ -207,7 +296,8 @@ class MedQA(Literature):
 
         asked_of = distinct([Question.model_validate(one) for one in questions])
         weight = cache(self._view.index.lexical.inverse_document_frequency)
-        answers = self._answers([one.question for one in asked_of], None, None, None, recorded=False)
+        begun = [self._asked(one.question) for one in asked_of]
+        answers = self._answers(begun, None, None, refused=False, recorded=False)
         trials = [
             trial(one, understood(self._query(one.question)), answer, weight)
             for one, answer in zip(asked_of, answers, strict=True)
@@ -217,176 +307,127 @@ class MedQA(Literature):
         self.refusal = fit(trials, risk=risk, confidence=confidence, seed=seed, system=system)
         return self.refusal
 
-    def _answers(
-        self,
-        questions: Sequence[str],
-        filter: Filter | None,
-        user: str | None,
-        refusal: RefusalRule | None,
-        *,
-        recorded: bool = True,
-    ) -> list[Answer]:
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        """For the asynchronous verbs: a pool of our own, so that many waiting questions block nobody else's work."""
+        return ThreadPoolExecutor(max_workers=MOST_THREADS, thread_name_prefix="chimed-rag")
+
+    def _asked(
+        self, question: str, redactor: Redactor | None = None, standalone: Callable[[str], str] | None = None
+    ) -> Asked:
+        """A question that begins its way; in a conversation, `standalone` says what it means by itself."""
+        self._require_question(question)
+        one = redacted(question, self.config, redactor)
+        if standalone is not None:
+            began = perf_counter()
+            one.text = standalone(one.text)
+            one.traced("conversation", began, standalone=one.text)
+        return one
+
+    def _searched_for(self, one: Asked) -> tuple[Query, list[Notice]]:
+        """What is searched for, and the red flags of the question."""
+        began = perf_counter()
+        query = self._rewritten(one.text)
+        detail: dict[str, Any] = {"changes": list(query.changes), "clinical": clinical(asked(query))}
+        rewriting = TraceEntry(step="rewriting", milliseconds=since(began), detail=detail)
+        flags = triaged(one, query)
+        one.steps.append(rewriting)
+        return query, flags
+
+    def _found(self, view: View, queries: Sequence[Query], filter: Filter | None) -> list[list[Evidence]]:
+        """The evidence for each query: distinct passages within the budget, small documents whole."""
         from chimed_rag.retrieval.evidence import collect_evidence, with_whole_documents
 
-        view = self._view
-        for question in questions:
-            self._require_question(question)
-        begun = [redacted(question, self.config) for question in questions]
-        began = perf_counter()
-        queries = [self._rewritten(one.text) for one in begun]
-        detail: dict[str, Any] = {
-            "changed": [bool(query.changes) for query in queries],
-            "changes": [list(query.changes) for query in queries],
-            "clinical": [clinical(asked(query)) for query in queries],
-        }
-        rewriting = TraceEntry(step="rewriting", milliseconds=since(began), detail=detail)
-        began = perf_counter()
         budget = self.config.evidence
         # More than the budget, because duplicates will be left out and neighbours keep what the retrievers gave them.
         ranked = self._ranked(view, queries, 5 * budget.passages, filter)
         passages = view.index.passages([item.row for items in ranked for item in items[: 2 * budget.passages]])
-        evidence = [
+        return [
             with_whole_documents(
                 collect_evidence(items[: 2 * budget.passages], passages, budget), items, view.index, budget
             )
             for items in ranked
         ]
-        retrieval = TraceEntry(
-            step="retrieval",
-            milliseconds=since(began),
-            detail={
-                "index": str(view.index.folder.name),
-                "generation": view.index.manifest.generation,
-                "encoder": self.encoder.spec.fingerprint[:16],
-                "retrievers": [retriever.name for retriever in view.retriever.retrievers],
-                "reranker": self.reranker.name if self.reranker is not None else None,
-            },
-        )
+
+    def _retrieved(
+        self, view: View, begun: Sequence[Asked], queries: Sequence[Query], filter: Filter | None
+    ) -> list[list[Evidence]]:
+        began = perf_counter()
+        evidence = self._found(view, queries, filter)
+        detail: dict[str, Any] = {
+            "index": str(view.index.folder.name),
+            "generation": view.index.manifest.generation,
+            "encoder": self.encoder.spec.fingerprint[:16],
+            "retrievers": [retriever.name for retriever in view.retriever.retrievers],
+            "reranker": self.reranker.name if self.reranker is not None else None,
+        }
+        for one in begun:
+            one.traced("retrieval", began, **detail)
+        return evidence
+
+    def _answering(self, view: View, refusal: RefusalRule | None, cancel: Flag) -> Answering:
+        return Answering(view.index, self.config, self.generator, self.nli, refusal, self._interactions, cancel)
+
+    def _answers(
+        self,
+        begun: Sequence[Asked],
+        filter: Filter | None,
+        user: str | None,
+        *,
+        cancel: Flag | None = None,
+        refused: bool = True,
+        recorded: bool = True,
+    ) -> list[Answer]:
+        view, cancel = self._view, cancel or Flag()
+        answering = self._answering(view, self.refusal if refused else None, cancel)
+        searched = [self._searched_for(one) for one in begun]
+        evidence = self._retrieved(view, begun, [query for query, _ in searched], filter)
+        questions = [
+            answering.ready(one, query, found, flags)
+            for one, (query, flags), found in zip(begun, searched, evidence, strict=True)
+        ]
         answers = []
-        for one, query, found in zip(begun, queries, evidence, strict=True):
-            flags = triaged(one, query)
-            one.steps += [rewriting, retrieval]
-            answer = self._answer(view, one, query, found, flags, refusal)
-            if self._audit is not None and recorded:
-                answer = self._recorded(view, answer, one, filter, user)
-            answers.append(one.restored(answer))
+        for one, answer in zip(begun, answering.answers(questions), strict=True):
+            if cancel.is_set():
+                raise CancelledError
+            final = self._recorded(view, answer, one, filter, user) if self._audit is not None and recorded else answer
+            answers.append(one.restored(final))
         return answers
 
-    def _answer(
-        self,
-        view: View,
-        one: Asked,
-        query: Query,
-        found: list[Evidence],
-        flags: list[Notice],
-        refusal: RefusalRule | None,
-    ) -> Answer:
-        """From evidence to an answer that holds pseudonyms still."""
-        from chimed_rag.safety.conflicts import conflicts
-        from chimed_rag.safety.injection import neutralised
-        from chimed_rag.safety.policy import review
-
-        meant = understood(query)
-        weight = cache(view.index.lexical.inverse_document_frequency)
-        began = perf_counter()
-        safe, injected = neutralised(found)
-        one.notices += injected
-        one.traced("injection", began, rules=[notice.rule for notice in injected])
-        abstention = self._refused(one, meant, safe, weight, bool(flags), refusal)
-        sentences: tuple[Sentence, ...] = ()
-        if abstention is None:
-            sentences = self._proved(view, one, meant, found, safe, weight)
-            if not any(sentence.verdict == "supported" for sentence in sentences):
-                sentences, abstention = (), Abstention(reason="weak_evidence", text=_NOTHING_SAID)
-        began = perf_counter()
-        disagreements = conflicts(meant, sentences, found) if sentences else []
-        one.notices += [Notice(kind="conflict", text=item.text, rule=item.kind) for item in disagreements]
-        one.traced("conflicts", began, kinds=[item.kind for item in disagreements])
-        began = perf_counter()
-        reviewed = review(
-            one.text,
-            sentences,
-            audience=self.config.audience,
-            starter=any(item.metadata.get("notice") == "demonstration" for item in found),
-            triage_notices=flags,
-            interactions=self._interactions,
-            disclaimers=self.config.disclaimers,
-            extra=one.notices,
-        )
-        one.traced("policy", began, notices=[f"{notice.kind}:{notice.rule}" for notice in reviewed.notices])
-        if abstention is None and not reviewed.sentences:
-            abstention = Abstention(reason="out_of_scope", text=_NOTHING_LEFT)
-        shown = reviewed.sentences if abstention is None else ()
-        return Answer(
-            question=one.text,
-            text=abstention.text if abstention is not None else "".join(s.text for s in shown),
-            sentences=shown,
-            citations=tuple(citation for sentence in shown for citation in sentence.citations),
-            evidence=tuple(found),
-            abstention=abstention,
-            notices=reviewed.notices,
-            generator=self.generator.name,
-            trace=tuple(one.steps),
-        )
-
-    def _refused(
-        self,
-        one: Asked,
-        meant: str,
-        found: Sequence[Evidence],
-        weight: TermWeight,
-        urgent: bool,
-        refusal: RefusalRule | None,
-    ) -> Abstention | None:
-        """Why the evidence is not enough, if it is not."""
-        from chimed_rag.safety.abstention import judge
-
-        began = perf_counter()
-        abstention = judge(meant, found, term_weight=weight, emergency=urgent)
-        if abstention is None and refusal is not None:
-            from chimed_rag.safety.calibration import decide
-
-            abstention = decide(refusal, meant, found, weight)
-        if abstention is not None and urgent:
-            abstention = Abstention(reason="emergency", text=f"{_URGENT}{abstention.text}")
-        one.traced("abstention", began, reason=abstention and abstention.reason, calibrated=refusal is not None)
-        return abstention
-
-    def _proved(
-        self,
-        view: View,
-        one: Asked,
-        meant: str,
-        found: Sequence[Evidence],
-        safe: Sequence[Evidence],
-        weight: TermWeight,
-    ) -> tuple[Sentence, ...]:
-        """The sentences of the draft that may be shown; those of an extractive draft if too few of them are proved."""
-        from chimed_rag.safety.citations import verify
-
-        documents = cache(partial(_text, view.index))
-
-        def proved(generator: Generator) -> tuple[Draft, tuple[Sentence, ...]]:
-            began = perf_counter()
-            draft = generator.generate(meant, safe, term_weight=weight)
-            one.traced("generation", began, generator=generator.name, sentences=len(draft.sentences))
-            began = perf_counter()
-            checked = verify(draft, found, documents, nli=self.nli)
-            supported = sum(sentence.verdict == "supported" for sentence in checked)
-            one.traced("citations", began, drafted=len(checked), supported=supported)
-            return draft, checked
-
-        draft, checked = proved(self.generator)
-        supported = sum(sentence.verdict == "supported" for sentence in checked)
-        least = self.config.least_supported
-        too_few = least and (not supported or supported < least * len(draft.sentences))
-        if too_few and self.generator.name != "extractive":
-            _, instead = proved(registry.generators.get("extractive")())
-            if any(sentence.verdict == "supported" for sentence in instead):
-                one.notices.append(Notice(kind="extractive", text=STANDS_IN, rule="least_supported"))
-                checked = instead
-        drop = self.config.unsupported == "drop"
-        return tuple(sentence for sentence in checked if sentence.verdict == "supported" or not drop)
+    def _events(
+        self, begin: Callable[[], Asked], filter: Filter | None, user: str | None, cancel: Flag
+    ) -> Iterator[Event]:
+        one, view = begin(), self._view
+        answering = self._answering(view, self.refusal, cancel)
+        query, flags = self._searched_for(one)
+        yield from (NoticeEvent(notice=flag) for flag in flags)
+        [found] = self._retrieved(view, [one], [query], filter)
+        ready = answering.ready(one, query, found, flags)
+        told, shown = list(flags), list[Sentence]()
+        with closing(answering.events(ready)) as events:
+            try:
+                while True:
+                    try:
+                        event = next(events)
+                    except StopIteration as end:
+                        answer = end.value
+                        break
+                    if isinstance(event, NoticeEvent):
+                        told.append(event.notice)
+                        shown.clear()
+                    elif isinstance(event, SentenceEvent):
+                        shown.append(event.sentence)
+                        event = event.model_copy(update={"sentence": one.restored_sentence(event.sentence)})
+                    yield event
+            except GeneratorExit:
+                events.close()
+                if self._audit is not None and shown:
+                    self._recorded(view, answering.interrupted(ready, tuple(shown)), one, filter, user)
+                raise
+        if self._audit is not None:
+            answer = self._recorded(view, answer, one, filter, user)
+        yield from (NoticeEvent(notice=notice) for notice in answer.notices if notice not in told)
+        yield DoneEvent(answer=one.restored(answer))
 
     def _recorded(self, view: View, answer: Answer, one: Asked, filter: Filter | None, user: str | None) -> Answer:
         from chimed_rag.safety.audit import Details, index_details
@@ -416,17 +457,15 @@ class MedQA(Literature):
         """A LangChain runnable: question in, `Answer` out (needs the `langchain` extra)."""
         return registry.adapters.get("runnable")(self)
 
+    def close(self) -> None:
+        """Closes the index files, and the model if it was loaded by this object; it cannot be asked afterwards."""
+        if "_threads" in self.__dict__:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._owns_generator and isinstance(self.generator, LanguageModel):
+            self.generator.close()
+        super().close()
+
     def __repr__(self) -> str:
         counts = self._view.index.manifest.counts
         size = f"{counts.documents:,} documents, {counts.chunks:,} passages"
         return f"MedQA({str(self.path)!r}, {size}, generator={self.generator.name!r})"
-
-
-_NOTHING_SAID = "检索到的文献中没有能直接回答这个问题的句子，因此不作回答。"
-_NOTHING_LEFT = "文献中与问题有关的内容涉及为具体的人定药或定量，这需要医生当面决定，因此不作回答。"
-_URGENT = "这可能是急症，请先按上面的紧急提示处理。"
-
-
-def _text(index: Index, document_id: str) -> str:
-    document = index.document(document_id)
-    return document.text if document is not None else ""

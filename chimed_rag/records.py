@@ -314,6 +314,38 @@ class Answer(Record):
         return answer_markdown(self)
 
 
+class EvidenceEvent(Record):
+    """The passages were found; sentences follow unless the answer is refused."""
+
+    kind: Literal["evidence"] = "evidence"
+    evidence: tuple[Evidence, ...]
+
+
+class SentenceEvent(Record):
+    """A sentence is through: proved, or flagged with its verdict where the configuration shows such sentences."""
+
+    kind: Literal["sentence"] = "sentence"
+    sentence: Sentence
+
+
+class NoticeEvent(Record):
+    """Something the reader must know. One of kind `extractive` withdraws the sentences before it: others follow."""
+
+    kind: Literal["notice"] = "notice"
+    notice: Notice
+
+
+class DoneEvent(Record):
+    """The end: the whole answer, which is what `ask` would have given."""
+
+    kind: Literal["done"] = "done"
+    answer: Answer
+
+
+Event = EvidenceEvent | SentenceEvent | NoticeEvent | DoneEvent
+"""What `MedQA.stream` gives, told apart by `kind`."""
+
+
 class ExplainedEvidence(Record):
     """Why a passage was found: the question's terms that it holds, with their idf; `evidence.ranks` has the rest."""
 
@@ -332,7 +364,21 @@ class Explanation(Record):
 
 Evidence.model_rebuild()
 
-RECORDS: tuple[type[Record], ...] = (Document, Chunk, Evidence, Citation, Sentence, Notice, Label, Answer, Explanation)
+RECORDS: tuple[type[Record], ...] = (
+    Document,
+    Chunk,
+    Evidence,
+    Citation,
+    Sentence,
+    Notice,
+    Label,
+    Answer,
+    Explanation,
+    EvidenceEvent,
+    SentenceEvent,
+    NoticeEvent,
+    DoneEvent,
+)
 
 
 def json_schemas() -> dict[str, Any]:

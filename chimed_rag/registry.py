@@ -84,6 +84,8 @@ generators = Registry(
     {
         "extractive": "chimed_rag.generation.extractive:ExtractiveGenerator",
         "echo": "chimed_rag.generation.echo:EchoGenerator",
+        "chimed-gpt": "chimed_rag.generation.chimed_gpt:ChiMedGPT",
+        "endpoint": "chimed_rag.generation.endpoint:EndpointGenerator",
     },
 )
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
-from chimed_rag.records import Answer, Citation, Evidence, Notice, Sentence
+from chimed_rag.records import Answer, Citation, Event, Evidence, Notice, Sentence
 
 _NOTICES = {
     "emergency": ("紧急", "red"),
@@ -31,6 +31,8 @@ _NOTICES = {
     "starter": ("文献", "calm"),
     "disclaimer": ("说明", "calm"),
     "redacted": ("隐私", "grey"),
+    "extractive": ("摘录", "amber"),
+    "interrupted": ("中断", "grey"),
 }
 _OTHER_NOTICE = ("提示", "grey")
 _REASONS = {
@@ -300,6 +302,28 @@ def evidence_html(evidence: Sequence[Evidence], query: str) -> str:
     return _fragment("检索结果", parts)
 
 
+def conversation_html(
+    turns: Sequence[tuple[str, str, Sequence[Notice], str]], *, labels: Sequence[str] = (), note: str = ""
+) -> str:
+    """A conversation as one HTML fragment: (question, what it was understood as, notices, answer) of each turn.
+
+    A notice that stood above already is left out, except an emergency. `labels` are those of generated content.
+    """
+    parts = [f'<p class="chimed-label">{_esc(note)}</p>'] if note else []
+    told: set[str] = set()
+    for question, understood, notices, answer in turns:
+        parts.append(_heading(question))
+        if understood != question:
+            parts.append(f'<p class="chimed-label">理解为：{_esc(understood)}</p>')
+        parts += [_notice_html(one) for one in notices if one.kind == "emergency" or one.text not in told]
+        told.update(one.text for one in notices)
+        parts.append(f'<p class="chimed-answer">{_esc(answer) or _EMPTY}</p>')
+    if not turns:
+        parts.append('<p class="chimed-answer">还没有提问。</p>')
+    parts += [f'<p class="chimed-foot" role="note">{_esc(_line(label))}</p>' for label in labels]
+    return _fragment("医学对话", parts)
+
+
 # Markdown and plain text.
 
 _MARKUP = str.maketrans(
@@ -362,16 +386,19 @@ def _source_text(group: Sequence[Citation]) -> str:
     return "\n    ".join([f"[{group[0].number}] {_where(group[0])}", *lines])
 
 
-def answer_text(answer: Answer) -> str:
-    """Plain text for a terminal, without colour or wrapping; emergencies come before everything else."""
-    notices = [(notice.kind, f"【{_notice_label(notice)}】{_line(notice.text)}") for notice in _notices(answer)]
+def answer_text(answer: Answer, *, told: bool = False) -> str:
+    """Plain text for a terminal, without colour or wrapping; emergencies come before everything else.
+
+    With `told`, what `event_text` has printed already is left out: question, emergencies and sentences.
+    """
+    notices = [(notice.kind, _notice_text(notice)) for notice in _notices(answer)]
     urgent = [text for kind, text in notices if kind == "emergency"]
-    blocks = ["\n".join(urgent), f"问：{_line(answer.question)}"]
+    blocks = [] if told else ["\n".join(urgent), f"问：{_line(answer.question)}"]
     blocks.append("\n".join(text for kind, text in notices if kind != "emergency"))
     if answer.abstention is not None:
         blocks.append(f"未能回答：{_REASONS[answer.abstention.reason]}。{_line(answer.abstention.text)}")
     paragraphs = _paragraphs(answer)
-    for paragraph in paragraphs:
+    for paragraph in paragraphs if not told else ():
         blocks.append("".join(blank + _numbered(sentence, _line(sentence.text)) for blank, sentence in paragraph))
     if not paragraphs and answer.abstention is None:
         blocks.append(_EMPTY)
@@ -381,3 +408,16 @@ def answer_text(answer: Answer) -> str:
         blocks.append("\n  ".join([_others_label(answer, others), *map(_where, others)]))
     blocks.append(_foot(answer))
     return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def event_text(event: Event) -> str:
+    """What a terminal shows of an event of `MedQA.stream` when it comes; nothing for what comes with the end."""
+    if event.kind == "sentence":
+        return _numbered(event.sentence, _line(event.sentence.text)) + "\n"
+    if event.kind == "notice" and event.notice.kind in ("emergency", "extractive"):
+        return _notice_text(event.notice) + "\n"
+    return "\n" + answer_text(event.answer, told=True) if event.kind == "done" else ""
+
+
+def _notice_text(notice: Notice) -> str:
+    return f"【{_notice_label(notice)}】{_line(notice.text)}"

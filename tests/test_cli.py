@@ -71,6 +71,18 @@ def test_ask_from_standard_input(index):
     assert "禁用布洛芬" in chimed("ask", "-", "--index", index, stdin="孕晚期能吃布洛芬吗\n").stdout
 
 
+def test_ask_as_a_stream(index):
+    asked = chimed("ask", "布洛芬孕晚期能吃吗", "--index", index)
+    done = chimed("ask", "布洛芬孕晚期能吃吗", "--index", index, "--stream")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("【禁忌】孕晚期妇女禁用布洛芬。[")
+    assert done.stdout.rstrip().endswith(asked.stdout[asked.stdout.index("\n\n出处") :].rstrip())
+    lines = chimed("ask", "布洛芬孕晚期能吃吗", "--index", index, "--stream", "--json").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [event["kind"] for event in events][:2] == ["evidence", "sentence"]
+    assert events[-1]["answer"]["question"] == "布洛芬孕晚期能吃吗"
+
+
 def test_ask_without_an_answer_exits_1_and_says_why(index):
     done = chimed("ask", "How do I repair my bicycle?", "--index", index)
     assert done.returncode == 1

@@ -216,7 +216,7 @@ def test_the_reranker_slot_orders_anew(ward):
 
 
 def test_names_that_are_not_there(ward, tmp_path):
-    with pytest.raises(UnknownNameError, match="no generator is called 'gpt'; there are: echo, extractive"):
+    with pytest.raises(UnknownNameError, match=r"no generator is called 'gpt', .*there are: echo, extractive"):
         MedQA.load(ward, generator="gpt")
     with pytest.raises(IndexMissingError, match="chimed build"):
         MedQA.load(tmp_path)

@@ -118,6 +118,18 @@ def review(
     return Reviewed(locked.sentences, _ordered(audience, triage_notices, between, starter, texts))
 
 
+def showable(sentences: Sequence[Sentence], *, audience: Audience = "patient") -> tuple[Sentence, ...]:
+    """The sentences alone that `review` would let through, for an answer that is still being written.
+
+    Whether a sentence stays depends on those before it only.
+
+    Raises:
+        InputError: no such audience.
+    """
+    reader = _audience(audience)
+    return lock(sentences, forms=reader.forms, unproven=reader.unproven).sentences
+
+
 def notices(
     question: str,
     *,

@@ -44,8 +44,7 @@ def test_an_answer_is_found_and_the_trace_tells_how(qa, question):
     assert answer.abstention is None
     assert answer.citations[0].document_id == "ibuprofen"
     detail = next(step.detail for step in answer.trace if step.step == "rewriting")
-    assert detail["changes"] == [list(qa._query(question).changes)] != [[]]
-    assert detail["changed"] == [True]
+    assert detail["changes"] == list(qa._query(question).changes) != []
 
 
 def test_steps_are_switched_off_by_the_configuration(ward):

@@ -1,0 +1,103 @@
+"""Tokens become text while they are written: never half a character, never a turn that the model plays for the reader.
+
+The pieces together are what the tokenizer makes of all tokens at once, special ones skipped. One exception: where a
+sentencepiece model ends within a character, the whole decoding takes back what was right before it; the pieces do not.
+Decoding everything anew at each token was tried: 512 tokens cost 130,000 decoded ones; a window costs about 15 each.
+Not covered: which tokens end a reply (`decoding`), sentences (`markers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any
+
+_HALF = "\ufffd"
+_WINDOW = 24
+"""So many tokens are decoded together before the window moves on; sentencepiece looks at what stands before."""
+
+
+class Detokenizer:
+    """One tokenizer's way back from tokens, for many threads.
+
+    Args:
+        tokenizer: of transformers.
+        lock: held while the tokenizer works: a fast one keeps settings of its last call, and fails if they change.
+        end: text that ends a reply where the model writes it; "" for none.
+    """
+
+    def __init__(self, tokenizer: Any, lock: Lock, end: str = "") -> None:
+        self._tokenizer, self._lock, self.end = tokenizer, lock, end
+        # Only a token with the last character of `end` can complete it, so the others need no look.
+        self._ending = {number for token, number in tokenizer.get_vocab().items() if end and end[-1] in token}
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some tokens, special ones skipped."""
+        with self._lock:
+            text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def ends(self, ids: Sequence[int]) -> bool:
+        """Whether the last of these tokens completes `end`."""
+        return bool(ids) and ids[-1] in self._ending and self.end in self.decode(ids[-len(self.end) :])
+
+    def whole(self, ids: Sequence[int]) -> str:
+        """The text of a reply, as its pieces together have it."""
+        text = self.decode(ids)
+        if _HALF in text:  # the rare case in which the pieces may differ from the whole
+            pieces = Pieces(self)
+            return "".join([*map(pieces.feed, ids), pieces.rest()])
+        return text.partition(self.end)[0] if self.end else text
+
+
+class Pieces:
+    """The text of one reply, token by token."""
+
+    def __init__(self, tokens: Detokenizer) -> None:
+        self._tokens = tokens
+        self._ids: list[int] = []  # the window: from here on tokens are decoded together
+        self._whole = 0  # so many tokens of the window end with a whole character
+        self._given = 0  # so many characters of the window's text were taken from it
+        self._held = ""  # taken, but perhaps the beginning of `end`
+        self._is_over = False
+
+    def feed(self, token: int) -> str:
+        """What can be given after this token; often nothing."""
+        self._ids.append(token)
+        text = self._tokens.decode(self._ids)
+        is_whole = not text.endswith(_HALF)
+        new = self._take(text if is_whole else text.rstrip(_HALF))
+        if is_whole:
+            if len(self._ids) >= _WINDOW and self._whole:
+                self._ids = self._ids[self._whole :]
+                self._given = len(self._tokens.decode(self._ids))
+            self._whole = len(self._ids)
+        return self._without_end(new)
+
+    def rest(self) -> str:
+        """What was held back, when no more tokens come."""
+        new = self._without_end(self._take(self._tokens.decode(self._ids)))
+        held, self._held = self._held, ""
+        return new + held
+
+    def _take(self, text: str) -> str:
+        new = text[self._given :]
+        self._given = max(self._given, len(text))
+        return new
+
+    def _without_end(self, new: str) -> str:
+        """Holds back what may become `end`; gives nothing after it."""
+        end = self._tokens.end
+        if not end:
+            return new
+        if self._is_over:
+            return ""
+        text, found, _ = (self._held + new).partition(end)
+        self._held = ""
+        if found:
+            self._is_over = True
+            return text
+        held = next((size for size in range(min(len(end) - 1, len(text)), 0, -1) if text.endswith(end[:size])), 0)
+        if held:
+            text, self._held = text[:-held], text[-held:]
+        return text
