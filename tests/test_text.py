@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chimed_rag.quantities import canonical_unit, protected_spans, quantities
-from chimed_rag.text import fold, plain_forms, sentence_spans, terms
+from chimed_rag.text import SEEN_BEFORE, fold, plain_forms, sentence_spans, terms
 
 FEW = settings(max_examples=100, deadline=None)
 MEDICAL = st.text(
@@ -76,6 +76,16 @@ def test_sentences_cover_every_character_once(text: str) -> None:
     assert len(covered) == len(set(covered))
     assert {i for i, char in enumerate(text) if not char.isspace()} <= set(covered)
     assert all(text[begin:end] == text[begin:end].strip() for begin, end in spans)
+
+
+@settings(max_examples=200)
+@given(st.text(alphabet="水长。．.\n，1、[](（“”》《ag ", max_size=90))
+def test_sentences_from_where_one_ended_are_those_of_the_whole(text: str) -> None:
+    spans = sentence_spans(text)
+    for place, (begin, _) in enumerate(spans):
+        cut = max(0, begin - SEEN_BEFORE)
+        rest = sentence_spans(text[cut:], begin - cut)
+        assert [(start + cut, end + cut) for start, end in rest] == spans[place:]
 
 
 @FEW
