@@ -60,7 +60,7 @@ class TransformersDecoder:
         settings = GenerationConfig(
             do_sample=False,
             max_new_tokens=steps,
-            eos_token_id=sorted(self._stops) or None,
+            eos_token_id=list(self._stops),
             pad_token_id=self._pad,
             disable_compile=not self._static,
         )

@@ -96,7 +96,11 @@ class TestWriter(GeneratorContract):
         pytest.skip("random weights write no sentences")
 
     def test_bears_odd_questions_and_passages(self):
-        pytest.skip("what does not fit or is no text is the renderer's and the budget's to say")
+        evidence = passages("", "\n\n", "。。。", "一", "：：：\n1.\n2.")
+        for question in ("", "？？？", "\ud800"):
+            self.model.generate(question, evidence)
+        with pytest.raises(GeneratorError, match="there is room for"):
+            self.model.generate("a" * 5000, evidence)  # more than a context of 2,048
 
 
 def test_greedy_is_what_generate_gives_token_for_token(model):
