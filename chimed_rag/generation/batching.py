@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 PATIENCE = 16
 """A batch writes so many tokens before it leaves off for those that wait: beginning again reads its prompts again."""
 
+HANDED_OVER = 0.01
+"""Seconds between two wakings of a listener: where tokens come faster, it is handed several at once."""
+
 
 class Request:
     """A reply in the making.
@@ -36,7 +39,7 @@ class Request:
         settings: how.
         most: tokens it may have.
         cancel: set by whoever does not want it any more.
-        listens: puts each token into `heard` as it comes, without the one that stops, and None at the end.
+        listens: the tokens are put into `heard` as they come, without the one that stops, and None at the end.
     """
 
     def __init__(
@@ -53,9 +56,11 @@ class Request:
         self.finish: Finish | None = None
         self.error: GeneratorError | None = None
         self.done = Event()
-        self.heard: SimpleQueue[int | None] | None = SimpleQueue() if listens else None
+        self.heard: SimpleQueue[list[int] | None] | None = SimpleQueue() if listens else None
         self.random: Any = None  # where its random numbers come from: `decoding` keeps it here from batch to batch
         self._cancel, self._is_abandoned, self._until = cancel, False, float("inf")
+        self._unheard: list[int] = []
+        self._last_heard = float("-inf")
 
     @property
     def size(self) -> int:
@@ -85,15 +90,19 @@ class Request:
             ends: tells of all tokens whether their text ends the reply.
         """
         self.ids.append(token)
+        now = time.monotonic()
         if self.heard is not None and not stops:
-            self.heard.put(token)
+            self._unheard.append(token)
+            if now - self._last_heard >= HANDED_OVER:
+                self.heard.put(self._unheard)
+                self._unheard, self._last_heard = [], now
         if stops or ends(self.ids):
             self.end("stop")
         elif self.is_cancelled:
             self.end("cancelled")
         elif len(self.ids) >= self.most:
             self.end("length")
-        elif time.monotonic() >= self._until:
+        elif now >= self._until:
             self.end("time")
 
     def end(self, finish: Finish | None, error: GeneratorError | None = None) -> None:
@@ -103,6 +112,7 @@ class Request:
         self.finish, self.error = finish, error
         self.done.set()
         if self.heard is not None:
+            self.heard.put(self._unheard)
             self.heard.put(None)
 
 

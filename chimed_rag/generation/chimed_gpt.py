@@ -188,8 +188,8 @@ class ChiMedGPT(LanguageModel):
         pieces, given = Pieces(self._text), []
         try:
             self._batcher.submit([request])
-            while (token := request.heard.get()) is not None:
-                if piece := pieces.feed(token):
+            while (tokens := request.heard.get()) is not None:
+                if piece := "".join(map(pieces.feed, tokens)):
                     given.append(piece)
                     yield piece
             if request.error is not None:
