@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from chimed_rag.safety.calibration import Question, RefusalRule
     from chimed_rag.safety.citations import Entails
     from chimed_rag.safety.redaction import Redactor
+    from chimed_rag.session import Session
 
 __all__ = ["STARTER_INDEX", "MedQA"]
 
@@ -231,6 +232,19 @@ class MedQA(Literature):
         async with aclosing(from_thread(events, self._threads, cancel)) as arriving:
             async for event in arriving:
                 yield event
+
+    def session(self, path: str | Path | None = None) -> Session:
+        """A conversation: follow-up questions (那孕妇呢？) are answered as what they mean; see `session`.
+
+        Args:
+            path: a file that `Session.save` wrote, to go on with that conversation.
+
+        Raises:
+            InputError: the file cannot be read, or holds no conversation.
+        """
+        from chimed_rag.session import Session
+
+        return Session(self) if path is None else Session.resume(self, path)
 
     def _ask_in(
         self,

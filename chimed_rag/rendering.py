@@ -302,6 +302,28 @@ def evidence_html(evidence: Sequence[Evidence], query: str) -> str:
     return _fragment("检索结果", parts)
 
 
+def conversation_html(
+    turns: Sequence[tuple[str, str, Sequence[Notice], str]], *, labels: Sequence[str] = (), note: str = ""
+) -> str:
+    """A conversation as one HTML fragment: (question, what it was understood as, notices, answer) of each turn.
+
+    A notice that stood above already is left out, except an emergency. `labels` are those of generated content.
+    """
+    parts = [f'<p class="chimed-label">{_esc(note)}</p>'] if note else []
+    told: set[str] = set()
+    for question, understood, notices, answer in turns:
+        parts.append(_heading(question))
+        if understood != question:
+            parts.append(f'<p class="chimed-label">理解为：{_esc(understood)}</p>')
+        parts += [_notice_html(one) for one in notices if one.kind == "emergency" or one.text not in told]
+        told.update(one.text for one in notices)
+        parts.append(f'<p class="chimed-answer">{_esc(answer) or _EMPTY}</p>')
+    if not turns:
+        parts.append('<p class="chimed-answer">还没有提问。</p>')
+    parts += [f'<p class="chimed-foot" role="note">{_esc(_line(label))}</p>' for label in labels]
+    return _fragment("医学对话", parts)
+
+
 # Markdown and plain text.
 
 _MARKUP = str.maketrans(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import threading
 import time
@@ -157,9 +158,10 @@ def test_leaving_the_loop_stops_the_model_and_the_log_holds_what_was_shown(ward,
         del event
     assert model.closed == 1
     [line] = [line for file in (tmp_path / "log").glob("*.jsonl") for line in file.read_text("utf-8").splitlines()]
-    assert "成人一次0.2g" in line
-    assert "interrupted" in line
-    assert json.loads(line)
+    record = json.loads(line)
+    shown = hashlib.sha256("成人一次0.2g，每4至6小时一次。".encode()).hexdigest()
+    assert [sentence["sha256"] for sentence in record["sentences"]] == [shown]
+    assert "interrupted" in [notice["kind"] for notice in record["notices"]]
 
 
 def test_errors_come_with_the_first_event(ward):

@@ -24,7 +24,7 @@ CONTEXT = 4_096
 SURE = 0.9
 """A reply is learned when each of its tokens is this probable: rounding does not change which is likeliest."""
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
-"""Tokens 0, 1 and 2, as in ChiMed-GPT."""
+"""Tokens 0, 1 and 2, as in ChiMed-GPT. Its vocabulary has <human> and <bot> too, which its form does not use."""
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
@@ -121,7 +121,7 @@ def _tokenizer(chat_template: bool) -> Any:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    special = (PAD, BOS, EOS, *(("<|im_start|>", "<|im_end|>") if chat_template else ()))
+    special = (PAD, BOS, EOS, *(("<|im_start|>", "<|im_end|>") if chat_template else ("<human>", "<bot>")))
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(_trained(special)),
         bos_token=BOS, eos_token="<|im_end|>" if chat_template else EOS, pad_token=PAD, padding_side="left",

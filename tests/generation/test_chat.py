@@ -251,20 +251,21 @@ def test_stop_tokens(native_folder: Path, chatml_folder: Path) -> None:
 
 
 def test_a_base_model_is_asked_in_the_native_form_with_a_warning(
-    native_folder: Path, caplog: pytest.LogCaptureFixture
+    native_folder: Path, chatml_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    stranger = tokenizer(chatml_folder)
+    stranger.chat_template = None
     with caplog.at_level(logging.WARNING):
-        Renderer(tokenizer(native_folder), "native")
-        known = tokenizer(native_folder)
-        known.name_or_path = "SYNLP/ChiMed-GPT-1.0"
-        Renderer(known)
-        assert not caplog.records
-        stranger = tokenizer(native_folder)
-        stranger.name_or_path = "someone/base"
+        Renderer(tokenizer(native_folder))  # its vocabulary has <human>, as Ziya's
+        Renderer(stranger, "native")
+        stranger.name_or_path = "SYNLP/ChiMed-GPT-1.0"
         Renderer(stranger)
+        assert not caplog.records
+        stranger.name_or_path = "someone/base"
+        assert Renderer(stranger).style == "native"
     assert "someone/base has no chat template" in caplog.text
     with pytest.raises(GeneratorError, match="no chat template"):
-        Renderer(tokenizer(native_folder), "template")
+        Renderer(stranger, "template")
 
 
 def test_fingerprint(native_folder: Path, chatml_folder: Path) -> None:
