@@ -18,12 +18,14 @@ from typing import Any
 from chimed_rag.config import Generation
 from chimed_rag.errors import GeneratorError
 from chimed_rag.generation.base import Message
-from chimed_rag.generation.batching import Batcher, Request
+from chimed_rag.generation.batching import Batcher
 from chimed_rag.generation.chat import Renderer, Style
 from chimed_rag.generation.decoding import TransformersDecoder
 from chimed_rag.generation.language_model import Completion, LanguageModel
+from chimed_rag.generation.memory import Quantization
 from chimed_rag.generation.pieces import Detokenizer, Pieces
-from chimed_rag.generation.weights import Loaded, Quantization, load
+from chimed_rag.generation.request import Request
+from chimed_rag.generation.weights import Loaded, load
 
 MOST_CONTEXT = 4096
 """What a model with a longer context gets, unless the settings ask for more: memory grows with it."""

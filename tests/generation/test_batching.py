@@ -13,7 +13,8 @@ import pytest
 
 from chimed_rag.config import Generation
 from chimed_rag.errors import GeneratorError
-from chimed_rag.generation.batching import PATIENCE, Batcher, Request
+from chimed_rag.generation.batching import PATIENCE, Batcher
+from chimed_rag.generation.request import Request
 
 WAIT = 20
 STOP = -1

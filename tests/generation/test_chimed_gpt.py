@@ -229,7 +229,7 @@ def test_drawing_is_the_same_for_the_same_seed_alone_and_beside_others(model):
 
 
 def test_greedy_drawn_and_penalised_requests_share_a_batch_and_stay_themselves(model):
-    from chimed_rag.generation.batching import Request
+    from chimed_rag.generation.request import Request
 
     penal = Generation(max_new_tokens=16, repetition_penalty=1.3, seconds=None)
     other = DRAWN.model_copy(update={"seed": 5, "temperature": 1.4, "repetition_penalty": 1.1})
@@ -249,7 +249,7 @@ def test_the_penalty_is_transformers_own(model):
 
 def test_draws_follow_the_distribution_that_top_p_leaves():
     """10,000 draws from four known probabilities: .5 .3 .15 .05, of which top_p = .9 keeps three."""
-    from chimed_rag.generation.batching import Request
+    from chimed_rag.generation.request import Request
     from chimed_rag.generation.decoding import _Draw
 
     rows = [Request([1], Generation(temperature=1.0, top_p=0.9, seed=seed), 1) for seed in range(10_000)]
