@@ -136,7 +136,7 @@ def compared(bench: Bench, part: str, way: str, answers: Answers, new: int) -> R
     begin = finish(bench.device)
     batched = answers(prompts)
     at_once = (finish(bench.device) - begin) / len(prompts)
-    parted = [_first_difference(a, b) for a, b in zip(single, batched, strict=False)]
+    parted = [first_difference(a, b) for a, b in zip(single, batched, strict=False)]
     same = sum(place is None for place in parted) / len(parted)
     first = min((place for place in parted if place is not None), default=None)
     return {
@@ -146,7 +146,8 @@ def compared(bench: Bench, part: str, way: str, answers: Answers, new: int) -> R
     }  # fmt: skip
 
 
-def _first_difference(one: Sequence[Any], other: Sequence[Any]) -> int | None:
+def first_difference(one: Sequence[Any], other: Sequence[Any]) -> int | None:
+    """The first place where two replies differ, None if they are the same."""
     for place, (a, b) in enumerate(zip(one, other, strict=False)):
         if a != b:
             return place
