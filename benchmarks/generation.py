@@ -243,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "Answers by a tiny model, beside the bare model", COLUMNS, rows,
         about={"questions": len(asked), "rounds": chosen.rounds, "threads": torch.get_num_threads()},
         notes=[
-            "over bare: (way - bare) / bare, median over pairs of one round; less search: rewriting and retrieval left out",
+            "over bare: (way - bare) / bare, median over pairs; less search: without rewriting and retrieval",
             "first ms: to the first piece of text (ChiMedGPT.stream), to the first proved sentence (MedQA.stream)",
             "bare begins with the tokens of the prompt; making them is part of what the others add",
         ],
