@@ -94,12 +94,12 @@ def captured(model: Any, prompts: list[list[int]], new: int) -> Decoded:
         token = logits[:, -1].argmax(-1, keepdim=True)
         first = finish(str(ids.device)) - began
         position = torch.full((1, 1), prompt, device=ids.device)
-        seen = (torch.arange(longest, device=ids.device) < prompt).view(1, 1, 1, -1)
+        seen = (torch.arange(longest, device=ids.device) < prompt).expand(batch, 1, 1, longest).clone()
 
         def step() -> None:
             seen.index_fill_(-1, position[0], True)
             out = model(
-                token, attention_mask=seen.expand(batch, 1, 1, longest), position_ids=position.expand(batch, 1),
+                token, attention_mask=seen, position_ids=position.expand(batch, 1),
                 past_key_values=cache, use_cache=True,
             )  # fmt: skip
             token.copy_(out.logits[:, -1].argmax(-1, keepdim=True))

@@ -17,6 +17,8 @@ from _common import Row
 from _decoding import finish
 from _random_model import Shape
 
+PATIENCE = 6.0
+"""No repetition of a measurement begins after so many seconds."""
 Prompts = list[list[int]]
 
 
@@ -63,15 +65,23 @@ class Bench:
         """Seconds that the run still has."""
         return self.seconds - (perf_counter() - self.began)
 
-    def median(self, run: Callable[[], object], repeat: int | None = None) -> float:
-        """Median seconds of a run, after one that warms up."""
-        run()
-        times = []
-        for _ in range(repeat or self.repeat):
-            begin = finish(self.device)
+    def repeated(
+        self, run: Callable[[], Any], *, times: int | None = None, warm: bool = True
+    ) -> list[tuple[float, Any]]:
+        """Seconds and result of each run, after one that warms up; slow ones are repeated less often."""
+        if warm:
             run()
-            times.append(finish(self.device) - begin)
-        return statistics.median(times)
+        found: list[tuple[float, Any]] = []
+        began = perf_counter()
+        while not found or (len(found) < (times or self.repeat) and perf_counter() - began < PATIENCE):
+            begin = finish(self.device)
+            result = run()
+            found.append((finish(self.device) - begin, result))
+        return found
+
+    def median(self, run: Callable[[], Any], *, times: int | None = None, warm: bool = True) -> float:
+        """Median seconds of a run."""
+        return statistics.median(took for took, _ in self.repeated(run, times=times, warm=warm))
 
     def prompts(self, lengths: Sequence[int], seed: int = 0) -> Prompts:
         """Random prompts of these lengths."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from functools import partial
 from importlib.util import find_spec
 from time import perf_counter
 from typing import Any
@@ -39,7 +40,7 @@ def _decoded(bench: Bench, part: str, *, static: bool) -> list[Row]:
             replies(llm, prompts, new)
             first = perf_counter() - begin
             # The longer reply first: a static cache of that length then serves the shorter one too.
-            long, short = (bench.median(lambda n=n, p=prompts: replies(llm, p, n)) for n in (new, new // 2))
+            long, short = (bench.median(partial(replies, llm, prompts, n), warm=False) for n in (new, new // 2))
             step, note = (long - short) / (new - new // 2), f"first call {first:.1f} s"
             rows.append(bench.decode_row(part, way, size, context, step, note))
             bench.tidy()

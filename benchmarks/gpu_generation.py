@@ -27,11 +27,13 @@ measures nothing. Not measured: trained weights, several GPUs, quantized weights
 from __future__ import annotations
 
 import json
+import os
 import random
 import statistics
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -65,7 +67,7 @@ def _bandwidths(bench: Bench) -> tuple[float, float]:
     one = torch.randn(bench.sizes.copied // 4, device=bench.device)
     other = torch.empty_like(one)
     moved = one.numel() * one.element_size()
-    return 2 * moved / bench.median(lambda: other.copy_(one), 10), moved / bench.median(one.sum, 10)
+    return 2 * moved / bench.median(lambda: other.copy_(one), times=10), moved / bench.median(one.sum, times=10)
 
 
 def _matrix_rate(bench: Bench, square: int) -> float:
@@ -73,7 +75,7 @@ def _matrix_rate(bench: Bench, square: int) -> float:
     import torch
 
     one, other = (torch.randn(square, square, device=bench.device, dtype=bench.model.dtype) for _ in range(2))
-    return 2 * square**3 / bench.median(lambda: one @ other, 10)
+    return 2 * square**3 / bench.median(lambda: one @ other, times=10)
 
 
 def prefill(bench: Bench) -> list[Row]:
@@ -108,16 +110,16 @@ def decode(bench: Bench) -> list[Row]:
         prompts, expected = bench.prompts([context] * batch), None
         for way, run in ways.items():
             try:
-                tries = [run(bench.model, prompts, bench.sizes.new) for _ in range(1 + bench.repeat)][1:]
+                tries = bench.repeated(partial(run, bench.model, prompts, bench.sizes.new))
             except Exception as error:  # one way may not fit or not be captured; the others stand
                 rows.append(failed("decode", error) | {"way": way, "batch": batch, "prompt": context})
                 continue
             finally:
                 bench.tidy()
-            tokens = tries[-1].tokens
+            tokens = tries[-1][1].tokens
             expected = tokens if expected is None else expected
             same = (tokens == expected).all(dim=1).float().mean().item()
-            step = statistics.median(one.step for one in tries)
+            step = statistics.median(one.step for _, one in tries)
             rows.append(bench.decode_row("decode", way, batch, context, step, f"same as the first way: {same:.2f}"))
     return rows
 
@@ -175,8 +177,8 @@ def compiled(bench: Bench) -> list[Row]:
         begin = perf_counter()
         generate(bench.model, prompts, bench.sizes.new, **how)
         cost = perf_counter() - begin
-        tries = [generate(bench.model, prompts, bench.sizes.new, **how) for _ in range(bench.repeat)]
-        step = statistics.median(one.step for one in tries)
+        tries = bench.repeated(partial(generate, bench.model, prompts, bench.sizes.new, **how), warm=False)
+        step = statistics.median(one.step for _, one in tries)
         note = f"first call, compiling: {cost:.0f} s"
         rows.append(bench.decode_row("compiled", "static cache, torch.compile", size, context, step, note))
         bench.tidy()
@@ -198,7 +200,7 @@ def continuous(bench: Bench) -> list[Row]:
             "unit": "tokens/s", "floor": sum(news) / least, "of floor": least / took, "note": note,
         }  # fmt: skip
 
-    took = bench.median(lambda: generate(bench.model, prompts, max(news)), 1)
+    took = bench.median(lambda: generate(bench.model, prompts, max(news)), times=1)
     rows = [row("one left-padded batch", took, f"all to {max(news)} tokens, {sum(news)} of them wanted")]
     bench.tidy()
     took, warm = _continuous(bench, prompts, news)
@@ -283,7 +285,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     about = {
         "gpu": "none" if chosen.tiny else torch.cuda.get_device_name(device), "dtype": str(dtype).split(".")[1],
-        "parameters": bench.shape.parameters, "seconds to make": finish(device) - began, "runs": chosen.repeat,
+        "parameters": bench.shape.parameters, "seconds to make": round(finish(device) - began, 1), "runs at most": chosen.repeat,
+        "allocator": os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "as it comes"),
     }  # fmt: skip
     parts = chosen.parts if "ceilings" in chosen.parts else ["ceilings", *chosen.parts]
     rows = measured(bench, parts, chosen.json_file)

@@ -110,8 +110,9 @@ def test_all_parts_run_on_the_cpu(capsys: pytest.CaptureFixture[str], tmp_path: 
     script.main(["--tiny", "--repeat", "1", "--json", str(tmp_path / "out" / "found.json")])
     rows = json.loads((tmp_path / "out" / "found.json").read_text("utf-8"))["rows"]
     assert [row for row in rows if str(row.get("note", "")).startswith("failed")] == []
-    for name in ("ceilings", "prefill", "decode", "batch", "continuous"):
+    for name in ("ceilings", "prefill", "decode", "batch", "chimed", "sentence", "static", "continuous"):
         assert any(row.get("rate", 0) > 0 for row in rows if row["part"] == name), name
+    assert [row["way"] for row in rows if row["part"] == "sentence"][1] == "first sentence of MedQA.stream, proven"
     assert {row["part"] for row in rows} == set(script.PARTS)
     assert "no measurement" in capsys.readouterr().out
 
