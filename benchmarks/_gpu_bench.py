@@ -20,6 +20,7 @@ from _random_model import Shape
 PATIENCE = 6.0
 """No repetition of a measurement begins after so many seconds."""
 Prompts = list[list[int]]
+Run = Callable[[], Any]
 
 
 class AbsentError(Exception):
@@ -65,9 +66,7 @@ class Bench:
         """Seconds that the run still has."""
         return self.seconds - (perf_counter() - self.began)
 
-    def repeated(
-        self, run: Callable[[], Any], *, times: int | None = None, warm: bool = True
-    ) -> list[tuple[float, Any]]:
+    def repeated(self, run: Run, *, times: int | None = None, warm: bool = True) -> list[tuple[float, Any]]:
         """Seconds and result of each run, after one that warms up; slow ones are repeated less often."""
         if warm:
             run()
@@ -79,7 +78,7 @@ class Bench:
             found.append((finish(self.device) - begin, result))
         return found
 
-    def median(self, run: Callable[[], Any], *, times: int | None = None, warm: bool = True) -> float:
+    def median(self, run: Run, *, times: int | None = None, warm: bool = True) -> float:
         """Median seconds of a run."""
         return statistics.median(took for took, _ in self.repeated(run, times=times, warm=warm))
 

@@ -61,7 +61,7 @@ def _make(bench: Bench, *, static: bool | None, scripted: bool = False) -> Any:
         from chimed_rag.config import Generation
     except ImportError as error:
         raise AbsentError(f"chimed_rag.generation.chimed_gpt: {error}") from None
-    kind = _scripted(ChiMedGPT) if scripted else ChiMedGPT
+    kind: Any = _scripted(ChiMedGPT) if scripted else ChiMedGPT
     return kind.from_parts(
         bench.model, bench.tokenizer, name="random-weights", settings=Generation(seconds=None), style="native",
         max_batch=bench.sizes.many, static=static,

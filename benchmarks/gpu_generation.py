@@ -285,8 +285,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     about = {
         "gpu": "none" if chosen.tiny else torch.cuda.get_device_name(device), "dtype": str(dtype).split(".")[1],
-        "parameters": bench.shape.parameters, "seconds to make": round(finish(device) - began, 1), "runs at most": chosen.repeat,
-        "allocator": os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "as it comes"),
+        "parameters": bench.shape.parameters, "seconds to make": round(finish(device) - began, 1),
+        "runs at most": chosen.repeat, "allocator": os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "as it comes"),
     }  # fmt: skip
     parts = chosen.parts if "ceilings" in chosen.parts else ["ceilings", *chosen.parts]
     rows = measured(bench, parts, chosen.json_file)
