@@ -72,7 +72,7 @@ def replies(llm: Any, prompts: Prompts, new: int) -> list[list[str]]:
     """The characters of each reply of so many tokens; a prompt becomes a message of as many tokens, tags included."""
     from chimed_rag.config import Generation
 
-    tags = llm.count_tokens([{"role": "user", "content": ""}])
+    tags = llm.count_tokens([{"role": "user", "content": "一"}]) - 1
     asked = []
     for prompt in prompts:
         said = "".join(chr(0x4E00 + token % 2000) for token in prompt[: max(1, len(prompt) - tags)])

@@ -86,13 +86,13 @@ def _reply(evidence: Sequence[Any], count: Callable[[str], int]) -> str:
     """Sentences of the evidence, best passage first, each with its mark, until they make `TOKENS` tokens."""
     from chimed_rag.text import sentence_spans
 
-    reply, none = "", count("")
+    reply, tags = "", count("。") - 1
     for passage in evidence:
         for begin, end in sentence_spans(passage.text):
             sentence = passage.text[begin:end].strip()
             if len(sentence) > 8 and sentence.endswith("。") and "\n" not in sentence:
                 reply += f"{sentence}[{passage.number}]"
-            if count(reply) - none >= TOKENS:
+            if reply and count(reply) - tags >= TOKENS:
                 return reply
     return reply
 
