@@ -21,7 +21,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from _common import Row, parser, report
@@ -30,7 +30,10 @@ QUESTIONS = ("血钾的正常范围是多少？", "布洛芬一天最多吃几�
 TOKENS = 200
 GOAL = 0.20
 SEARCH = ("rewriting", "retrieval")
-COLUMNS = ["way", "ms p50", "over bare", "less search", "goal", "first ms p50", "tokens", "sentences", "proved", "n"]
+COLUMNS = [
+    "way", "ms p50", "over bare", "less search", "cpu over bare", "goal", "first ms p50", "tokens", "sentences", "proved",
+    "n",
+]  # fmt: skip
 
 
 @dataclass
@@ -44,10 +47,14 @@ class Asked:
 
 @dataclass
 class Took:
-    """One answer: seconds, of them searching, until the first piece or sentence; sentences, and those proved."""
+    """One answer: seconds, of them searching, until the first piece or sentence; sentences, and those proved.
+
+    `cpu` is the time of the processor, of all threads: it does not grow when others use the machine.
+    """
 
     seconds: float
     search: float = 0.0
+    cpu: float = 0.0
     first: float | None = None
     sentences: int = 0
     proved: int = 0
@@ -67,7 +74,7 @@ def prepared(folder: Path, questions: Sequence[str], settings: Any) -> list[Aske
             heard.extend((self._messages(question, evidence), evidence) for question, evidence in asked)
             return super().generate_many(asked, **how)
 
-    with closing(Listening(make_tiny_model(folder), settings=settings, device="cpu")) as llm:
+    with closing(Listening(make_tiny_model(folder), settings=settings, style="native", device="cpu")) as llm:
         for question in questions:
             MedQA(generator=llm).ask(question)
             if len(heard) == 0 or len(heard) > len(questions):
@@ -108,8 +115,8 @@ class Ways:
         from chimed_rag.generation.chat import Renderer
 
         self._model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
-        self._renderer = Renderer(AutoTokenizer.from_pretrained(folder))
-        self._llm = ChiMedGPT(folder, settings=settings, device="cpu")
+        self._renderer = Renderer(AutoTokenizer.from_pretrained(folder), "native")
+        self._llm = ChiMedGPT(folder, settings=settings, style="native", device="cpu")
         self._qa = MedQA(generator=self._llm)
         self.tokens: dict[str, int] = {}
         self.all: dict[str, Callable[[Asked], Took]] = {
@@ -195,12 +202,14 @@ def measured(ways: Ways, asked: Sequence[Asked], rounds: int) -> list[Row]:
         for one in asked:
             for place in range(len(names)):
                 name = names[(number + place) % len(names)]
-                took[name].append(ways.all[name](one))
-    bare = [one.seconds for one in took[names[0]]]
-    return [_row(name, took[name], bare, ways) for name in names]
+                began = process_time()
+                result = ways.all[name](one)
+                result.cpu = process_time() - began
+                took[name].append(result)
+    return [_row(name, took[name], took[names[0]], ways) for name in names]
 
 
-def _row(name: str, took: Sequence[Took], bare: Sequence[float], ways: Ways) -> Row:
+def _row(name: str, took: Sequence[Took], bare: Sequence[Took], ways: Ways) -> Row:
     row: Row = {
         "way": name,
         "ms p50": statistics.median(one.seconds for one in took) * 1000,
@@ -212,8 +221,9 @@ def _row(name: str, took: Sequence[Took], bare: Sequence[float], ways: Ways) -> 
     if name.endswith("(bare)"):
         return row
     pairs = list(zip(took, bare, strict=True))
-    row["over bare"] = statistics.median(one.seconds / alone - 1 for one, alone in pairs)
-    row["less search"] = statistics.median((one.seconds - one.search) / alone - 1 for one, alone in pairs)
+    row["over bare"] = statistics.median(one.seconds / alone.seconds - 1 for one, alone in pairs)
+    row["less search"] = statistics.median((one.seconds - one.search) / alone.seconds - 1 for one, alone in pairs)
+    row["cpu over bare"] = statistics.median(one.cpu / alone.cpu - 1 for one, alone in pairs)
     row["goal"] = GOAL
     if took[0].sentences:
         row |= {"sentences": sum(one.sentences for one in took), "proved": sum(one.proved for one in took)}
@@ -244,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         about={"questions": len(asked), "rounds": chosen.rounds, "threads": torch.get_num_threads()},
         notes=[
             "over bare: (way - bare) / bare, median over pairs; less search: without rewriting and retrieval",
+            "cpu over bare: the same of the processor's time, search and all; it tells more where others use the machine",
             "first ms: to the first piece of text (ChiMedGPT.stream), to the first proved sentence (MedQA.stream)",
             "bare begins with the tokens of the prompt; making them is part of what the others add",
         ],
