@@ -31,8 +31,8 @@ TOKENS = 200
 GOAL = 0.20
 SEARCH = ("rewriting", "retrieval")
 COLUMNS = [
-    "way", "ms p50", "over bare", "less search", "cpu over bare", "goal", "first ms p50", "tokens", "sentences", "proved",
-    "n",
+    "way", "ms p50", "over bare", "less search", "cpu over bare", "goal", "first ms p50", "tokens", "sentences",
+    "proved", "n",
 ]  # fmt: skip
 
 
@@ -54,10 +54,10 @@ class Took:
 
     seconds: float
     search: float = 0.0
-    cpu: float = 0.0
     first: float | None = None
     sentences: int = 0
     proved: int = 0
+    cpu: float = 0.0
 
 
 def prepared(folder: Path, questions: Sequence[str], settings: Any) -> list[Asked]:
@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         about={"questions": len(asked), "rounds": chosen.rounds, "threads": torch.get_num_threads()},
         notes=[
             "over bare: (way - bare) / bare, median over pairs; less search: without rewriting and retrieval",
-            "cpu over bare: the same of the processor's time, search and all; it tells more where others use the machine",
+            "cpu over bare: the same of the processor's time, search and all; steadier where others use the machine",
             "first ms: to the first piece of text (ChiMedGPT.stream), to the first proved sentence (MedQA.stream)",
             "bare begins with the tokens of the prompt; making them is part of what the others add",
         ],
