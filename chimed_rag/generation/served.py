@@ -109,8 +109,8 @@ class Served:
 
     def halve_context(self, error: TooLongError) -> None:
         """For good: a context that is smaller than believed, or tokens that are more, stay so for the next question."""
-        if self._context == error.context:  # not twice for questions that were asked together
-            self._context = error.context // 2
+        half = error.context // 2  # of what was believed then; a late refusal does not raise it again
+        self._context = min(half, self._context or half)
 
     async def count(self, body: Mapping[str, Any], messages: Sequence[Message]) -> Count:
         """The tokens of a prompt: vLLM and SGLang have /tokenize, llama.cpp has it with /apply-template.

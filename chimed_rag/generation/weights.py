@@ -12,12 +12,13 @@ import hashlib
 import importlib.util
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from chimed_rag.encoders.hub import Model, architectures, config_of, find_model, modules_of, no_bars, require_whole
 from chimed_rag.errors import EncoderError, GeneratorError, MissingExtraError
+from chimed_rag.generation import memory
+from chimed_rag.generation.memory import Quantization
 
-Quantization = Literal["8bit", "4bit"]
 DTYPES = ("bfloat16", "float16", "float32")
 
 
@@ -157,7 +158,7 @@ def _quantized(quantization: str, device: Any, dtype: str) -> dict[str, Any]:
     }
 
 
-def _require_room(model: Model, device: Any, dtype: str, quantization: str | None, context: int) -> None:
+def _require_room(model: Model, device: Any, dtype: str, quantization: Quantization | None, context: int) -> None:
     """Refuses before loading what a GPU cannot hold for one reply.
 
     Raises:
@@ -165,19 +166,15 @@ def _require_room(model: Model, device: Any, dtype: str, quantization: str | Non
     """
     import torch
 
-    try:
-        memory = importlib.import_module("chimed_rag.generation.memory")
-    except ModuleNotFoundError:
-        return
     config = config_of(model.folder)
-    plan = memory.plan(config, dtype=dtype, quantization=quantization, batch=1, context=context)
-    free, _ = torch.cuda.mem_get_info(device)
-    if plan.total > free:
-        raise GeneratorError(
-            f"{model.name} does not fit on {device}, which has {free / 2**30:.1f} GiB free:\n{plan}\n"
-            "ways out: quantization='8bit' or '4bit', a smaller context_tokens, another GPU, or a server of the OpenAI "
-            "kind: generator='http://HOST:8000/v1'"
-        )
+    context = min(context, int(config.get("max_position_embeddings") or context))
+    try:
+        needed = memory.plan(config, dtype=dtype, quantization=quantization, batch=1, context=context)
+    except GeneratorError:  # of a family whose memory nobody can tell: torch will
+        return
+    free = int(torch.cuda.mem_get_info(device)[0])
+    if not needed.fits(free):
+        raise GeneratorError(f"{model.name} does not fit on {device}:\n{needed}\n{memory.advice(needed, free)}")
 
 
 def _tokenizer(model: Model, transformers: Any) -> Any:

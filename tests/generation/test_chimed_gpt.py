@@ -96,7 +96,11 @@ class TestWriter(GeneratorContract):
         pytest.skip("random weights write no sentences")
 
     def test_bears_odd_questions_and_passages(self):
-        pytest.skip("what does not fit or is no text is the renderer's and the budget's to say")
+        evidence = passages("", "\n\n", "。。。", "一", "：：：\n1.\n2.")
+        for question in ("", "？？？", "\ud800"):
+            self.model.generate(question, evidence)
+        with pytest.raises(GeneratorError, match="there is room for"):
+            self.model.generate("a" * 5000, evidence)  # more than a context of 2,048
 
 
 def test_greedy_is_what_generate_gives_token_for_token(model):
@@ -225,7 +229,7 @@ def test_drawing_is_the_same_for_the_same_seed_alone_and_beside_others(model):
 
 
 def test_greedy_drawn_and_penalised_requests_share_a_batch_and_stay_themselves(model):
-    from chimed_rag.generation.batching import Request
+    from chimed_rag.generation.request import Request
 
     penal = Generation(max_new_tokens=16, repetition_penalty=1.3, seconds=None)
     other = DRAWN.model_copy(update={"seed": 5, "temperature": 1.4, "repetition_penalty": 1.1})
@@ -245,7 +249,7 @@ def test_the_penalty_is_transformers_own(model):
 
 def test_draws_follow_the_distribution_that_top_p_leaves():
     """10,000 draws from four known probabilities: .5 .3 .15 .05, of which top_p = .9 keeps three."""
-    from chimed_rag.generation.batching import Request
+    from chimed_rag.generation.request import Request
     from chimed_rag.generation.decoding import _Draw
 
     rows = [Request([1], Generation(temperature=1.0, top_p=0.9, seed=seed), 1) for seed in range(10_000)]

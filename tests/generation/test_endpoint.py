@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import logging
@@ -21,8 +22,9 @@ from chimed_rag.errors import GeneratorError, InputError
 from chimed_rag.generation import refusals, wire
 from chimed_rag.generation.endpoint import EndpointGenerator
 from chimed_rag.generation.language_model import Completion
+from chimed_rag.generation.refusals import TooLongError
 from chimed_rag.generation.reply import WithoutThoughts
-from chimed_rag.generation.served import estimate_tokens
+from chimed_rag.generation.served import Served, estimate_tokens
 from tests.contracts.generator_contract import TEXTS, GeneratorContract, passages
 from tests.servers import (
     ScriptedServer,
@@ -294,6 +296,25 @@ def test_what_the_server_finds_too_long_is_asked_with_less_evidence(make, server
     assert second < 0.7 * first and model.context_tokens == 2048
 
 
+def test_questions_that_are_too_long_together_halve_the_context_once(make, server):
+    server.script = [TOO_LONG, TOO_LONG, TOO_LONG, says("多饮水。[1]")]
+    model = make()
+    drafts = model.generate_many([("发烧怎么办？", passages(*TEXTS))] * 3)
+    assert [len(draft.sentences) for draft in drafts] == [1, 1, 1]
+    assert model.context_tokens == 2048 and len(server.replies) == 6
+
+
+def test_a_late_refusal_does_not_raise_the_context_again():
+    served = Served(None, "tiny", 1024)
+    contexts = []
+    for believed in (4096, 1024, 4096):
+        error = TooLongError("")
+        error.context = believed
+        served.halve_context(error)
+        contexts.append(asyncio.run(served.context()))
+    assert contexts == [1024, 512, 512]
+
+
 def test_too_long_again_is_an_error_that_says_so(make, server):
     server.script = [TOO_LONG]
     with pytest.raises(GeneratorError, match=r"do not fit into the context.*1024 tokens"):
@@ -535,13 +556,14 @@ def test_the_key_goes_to_the_server_and_nowhere_else(make, server, monkeypatch, 
     repeats = answers(500, lambda asked: {"error": f"no: {asked.headers['authorization']}"})
     refuses = answers(401, lambda asked: {"error": {"message": f"bad key {asked.headers['authorization']}"}})
     mangles = sends(data({"error": f"what is {KEY}"}))
-    server.script = [says("好"), refuses, repeats, mangles]
+    server.script = [says("好"), refuses, repeats, mangles, hangs_up, sends(event("多喝"), cut=True)]
     monkeypatch.setenv("WARD_KEY", KEY)
     model = make(api_key_env="WARD_KEY", attempts=1)
     assert model.complete(ASKED).text == "好"
     assert server.replies[0].headers["authorization"] == f"Bearer {KEY}"
     seen = [repr(model), str(model.describe()), str(vars(model)), str(vars(model._wire))]
-    for said in ("WARD_KEY holds a key that it does not accept", r"answers 500: no: Bearer \*\*\*", r"what is \*\*\*"):
+    refused, repeated, mangled = "WARD_KEY holds a key that", r"answers 500: no: Bearer \*\*\*", r"what is \*\*\*"
+    for said in (refused, repeated, mangled, "does not answer", "broke off"):
         with pytest.raises(GeneratorError, match=said) as caught:
             model.complete(ASKED)
         assert caught.value.__context__ is None and caught.value.__cause__ is None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Lock
-
 import pytest
 
 pytest.importorskip("tokenizers", reason="tokenizers is not installed (extra `models`)")
@@ -56,7 +54,7 @@ class Sentencepiece(Bytes):
 
 def read(tokenizer, ids, end=""):
     """Every piece, and the whole."""
-    text = Detokenizer(tokenizer, Lock(), end)
+    text = Detokenizer(tokenizer, end)
     pieces = Pieces(text)
     return [*map(pieces.feed, ids), pieces.rest()], text.whole(ids)
 
@@ -105,10 +103,9 @@ def test_a_reply_of_sentencepiece_that_ends_within_a_character_keeps_what_was_gi
 def test_a_long_reply_costs_time_in_proportion():
     tokenizer = Bytes()
     ids = encode(tokenizer, "药" * 1000)
-    tokenizer.decoded = 0
-    read_alone = Pieces(Detokenizer(tokenizer, Lock()))
-    assert "".join(map(read_alone.feed, ids)) == "药" * 1000
-    assert tokenizer.decoded < 25 * len(ids)
+    text = Detokenizer(tokenizer)
+    assert "".join(map(Pieces(text).feed, ids)) == "药" * 1000
+    assert text._tokenizer.decoded < 25 * len(ids)
 
 
 @pytest.mark.parametrize("kind", [Bytes, Sentencepiece])
@@ -132,8 +129,8 @@ def test_the_readers_next_turn_is_cut_off_and_no_beginning_of_it_is_given(kind, 
 
 def test_the_token_that_completes_the_end_is_noticed_and_no_other():
     tokenizer = Bytes()
-    text = Detokenizer(tokenizer, Lock(), END)
+    text = Detokenizer(tokenizer, END)
     ids = encode(tokenizer, "剂量:1[human]:2:")
     noticed = [place for place in range(len(ids) + 1) if text.ends(ids[:place])]
     assert noticed == [len("剂量".encode()) + len(":1[human]:")]
-    assert not Detokenizer(tokenizer, Lock()).ends(ids)
+    assert not Detokenizer(tokenizer).ends(ids)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -163,30 +161,34 @@ def test_a_gpu_that_is_not_there(whole: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch):
-    """Looks like one GPU with 10 GiB free, until something is put there."""
+    """Looks like one GPU with 800 MiB free, until something is put there."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * 2**30, 16 * 2**30))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (800 * 2**20, 16 * 2**30))
 
 
-def test_a_gpu_that_is_too_small_gets_a_plan_and_the_ways_out(whole: Path, gpu, monkeypatch: pytest.MonkeyPatch):
-    asked = {}
-
-    class Plan(SimpleNamespace):
-        total = 11 * 2**30
-
-        def __str__(self) -> str:
-            return "weights 10.0 GiB, cache 1.0 GiB"
-
-    def plan(config, **options):
-        asked.update(options, layers=config["num_hidden_layers"])
-        return Plan()
-
-    monkeypatch.setitem(sys.modules, "chimed_rag.generation.memory", SimpleNamespace(plan=plan))
-    text = refused(whole, device=None, context=2048)
-    for part in ("does not fit on cuda", "10.0 GiB free", "weights 10.0 GiB", "4bit", "context_tokens", "http://"):
+def test_a_gpu_that_is_too_small_gets_a_plan_and_the_ways_out(folder: Path, gpu):
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_size": 5120, "num_hidden_layers": 40, "num_attention_heads": 40, "num_key_value_heads": 40}
+    config |= {"intermediate_size": 13_824, "vocab_size": 39_410, "head_dim": 128}
+    (folder / "config.json").write_text(json.dumps(config))
+    text = refused(folder, device=None)
+    # 13.0917e9 weights of 2 bytes are 24.39 GiB; a context of 2,048 takes 2 x 40 x 5,120 x 2 bytes a token
+    for part in (
+        "does not fit on cuda",
+        "13.092 billion, bfloat16)    24.39 GiB",
+        "cache (1 x 2048 tokens)",
+        "1.56 GiB",
+    ):
         assert part in text
-    assert asked == {"layers": 2, "dtype": "bfloat16", "quantization": None, "batch": 1, "context": 2048}
+    assert "0.8 GiB are free; what fits: a server that holds it elsewhere (generator='http://HOST:8000/v1')" in text
+
+
+def test_a_family_whose_memory_nobody_can_tell_is_not_refused_for_it(folder: Path, gpu, monkeypatch):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "gpt2", "architectures": None}))
+    model = weights.find_model(folder, revision=None, local_files_only=True)
+    assert weights._require_room(model, torch.device("cuda"), "bfloat16", None, 4096) is None
 
 
 def test_few_bits_without_their_library_name_the_command(whole: Path, gpu):
