@@ -56,9 +56,8 @@ def _decoded(bench: Bench, part: str, *, static: bool) -> list[Row]:
 
 def _make(bench: Bench, *, static: bool | None, scripted: bool = False) -> Any:
     try:
-        from chimed_rag.generation.chimed_gpt import ChiMedGPT
-
         from chimed_rag.config import Generation
+        from chimed_rag.generation.chimed_gpt import ChiMedGPT
     except ImportError as error:
         raise AbsentError(f"chimed_rag.generation.chimed_gpt: {error}") from None
     kind: Any = _scripted(ChiMedGPT) if scripted else ChiMedGPT

@@ -62,9 +62,8 @@ class Took:
 
 def prepared(folder: Path, questions: Sequence[str], settings: Any) -> list[Asked]:
     """The conversations that `MedQA` makes of the questions, each with a reply out of its evidence."""
-    from chimed_rag.generation.chimed_gpt import ChiMedGPT
-
     from chimed_rag import MedQA
+    from chimed_rag.generation.chimed_gpt import ChiMedGPT
     from chimed_rag.generation.tiny import make_tiny_model
 
     heard: list[tuple[Any, Any]] = []
@@ -108,11 +107,11 @@ class Ways:
     """The same replies by different means, each called with an `Asked`."""
 
     def __init__(self, folder: Path, settings: Any) -> None:
-        from chimed_rag.generation.chimed_gpt import ChiMedGPT
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         from chimed_rag import MedQA
         from chimed_rag.generation.chat import Renderer
+        from chimed_rag.generation.chimed_gpt import ChiMedGPT
 
         self._model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
         self._renderer = Renderer(AutoTokenizer.from_pretrained(folder), "native")

@@ -19,6 +19,7 @@ from chimed_rag import registry
 from chimed_rag.asking import Asked
 from chimed_rag.errors import GeneratorError
 from chimed_rag.generation.language_model import LanguageModel
+from chimed_rag.generation.replies import is_not_told
 from chimed_rag.query.rewriting import understood
 from chimed_rag.records import (
     Abstention,
@@ -50,6 +51,8 @@ FAILED = "语言模型没有写完回答，下面改为直接摘录文献原文�
 """And what, when it stands in for a model that failed."""
 INTERRUPTED = "回答没有写完就被中断，以下是已经显示的部分。"
 """What the record of an answer says whose reader left before its end."""
+NOT_TOLD = Abstention(reason="weak_evidence", text="语言模型读过检索到的文献，认为其中没有说明这个问题，因此不作回答。")
+"""The refusal of a model that was told to say so where the passages do not answer."""
 _NOTHING_SAID = "检索到的文献中没有能直接回答这个问题的句子，因此不作回答。"
 _NOTHING_LEFT = "文献中与问题有关的内容涉及为具体的人定药或定量，这需要医生当面决定，因此不作回答。"
 _URGENT = "这可能是急症，请先按上面的紧急提示处理。"
@@ -121,8 +124,12 @@ class Answering:
             draft = next(drafts)
             if isinstance(draft, GeneratorError):
                 yield self.answer(ready, self._enough(ready, [], failed=True))
-            else:
-                yield self.answer(ready, self._enough(ready, self._proved(ready, draft.sentences)))
+                continue
+            said = [sentence for sentence in draft.sentences if not is_not_told(sentence.text)]
+            checked = self._proved(ready, said)
+            if draft.sentences and not said:
+                ready.abstention = NOT_TOLD
+            yield self.answer(ready, self._enough(ready, checked) if ready.abstention is None else ())
 
     def events(self, ready: Ready) -> Generator[Event, None, Answer]:
         """Evidence, then each sentence as soon as it has passed; returns the answer. Closing it stops the generator."""
@@ -130,10 +137,13 @@ class Answering:
         shown: Lines = ()
         sentences: Lines = ()
         if ready.abstention is None:
-            checked, failed, spent = list[Sentence](), False, 0.0
+            checked, failed, not_told, spent = list[Sentence](), False, False, 0.0
             try:
                 with closing(self._written(ready)) as written:
                     for said in written:
+                        if is_not_told(said.text):
+                            not_told = True
+                            continue
                         began = perf_counter()
                         checked += self._checked(ready, [said])
                         passed = self._showable(checked)
@@ -144,7 +154,10 @@ class Answering:
                 failed = True
             ready.one.traced("citations", perf_counter() - spent, **_counts(checked))
             noticed = len(ready.one.notices)
-            sentences = self._enough(ready, checked, failed=failed)
+            if not_told and not checked and not failed:
+                ready.abstention = NOT_TOLD
+            else:
+                sentences = self._enough(ready, checked, failed=failed)
             if instead := ready.one.notices[noticed:]:
                 yield from (NoticeEvent(notice=notice) for notice in instead)
                 shown = ()

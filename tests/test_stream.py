@@ -14,7 +14,7 @@ import pytest
 from scripted import ScriptedModel
 
 from chimed_rag import MedQA
-from chimed_rag.answering import FAILED, STANDS_IN
+from chimed_rag.answering import FAILED, NOT_TOLD, STANDS_IN
 from chimed_rag.config import Config
 from chimed_rag.errors import GeneratorError, InputError
 from chimed_rag.generation.echo import EchoGenerator
@@ -49,7 +49,21 @@ def same(streamed: Answer, asked: Answer) -> None:
     assert streamed.model_copy(update={"trace": ()}) == asked.model_copy(update={"trace": ()})
 
 
-@pytest.mark.parametrize("said", [TRUE, FALSE, TRUE + FALSE, "", "。。。", "我不知道。", "[9]", "布洛芬" * 200])
+@pytest.mark.parametrize(
+    "said",
+    [
+        TRUE,
+        FALSE,
+        TRUE + FALSE,
+        "",
+        "。。。",
+        "我不知道。",
+        "[9]",
+        "布洛芬" * 200,
+        "所给文献没有说明。",
+        TRUE + "所给文献没有说明。",
+    ],
+)
 @pytest.mark.parametrize("config", [{}, {"unsupported": "flag"}, {"least_supported": 0}, {"audience": "doctor"}])
 @pytest.mark.parametrize("question", [QUESTION, "我胸痛，能吃布洛芬吗？", "量子力学是什么", "布洛芬我该吃几片？"])
 def test_the_events_of_a_question_are_its_answer(ward, said, config, question):
@@ -115,6 +129,29 @@ def test_too_little_is_proved_and_the_sentences_before_are_withdrawn(ward):
     notice = next(event.notice for event in events if event.kind == "notice" and event.notice.kind == "extractive")
     assert (notice.text, notice.rule) == (STANDS_IN, "least_supported")
     assert events[-1].answer.sentences
+
+
+def test_a_model_that_finds_nothing_told_is_believed(ward):
+    with load(ward, ScriptedModel("所给文献没有说明。")) as qa:
+        answer = qa.ask(QUESTION)
+        assert answer.abstention == NOT_TOLD
+        assert not answer.sentences
+        same(list(qa.stream(QUESTION))[-1].answer, answer)
+
+
+def test_a_model_that_goes_on_with_a_next_question_is_stopped_there(ward):
+    def script(messages):
+        yield from (
+            "成人一次0.2g，每4至6小时一次。[1]\n问",
+            "题：血钾的参考范围是多少？\n回答：血钾的参考范围为3.5~5.5mmol/L。[3]",
+        )
+        raise AssertionError("it was asked for more")
+
+    with load(ward, ScriptedModel(script)) as qa:
+        events = list(qa.stream(QUESTION))
+    assert sentences(events) == ["成人一次0.2g，每4至6小时一次。"]
+    with load(ward, ScriptedModel("".join(("成人一次0.2g，每4至6小时一次。[1]\n问题：", "血钾正常吗？")))) as qa:
+        assert [sentence.text for sentence in qa.ask(QUESTION).sentences] == ["成人一次0.2g，每4至6小时一次。"]
 
 
 @pytest.mark.parametrize("before", ["", "孕晚期妇女禁用布洛芬。[1]成人"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from functools import cached_property
 from threading import Event
 from typing import Literal, NamedTuple
@@ -18,6 +19,7 @@ from chimed_rag.generation.base import Message, TermWeight
 from chimed_rag.generation.budget import fit
 from chimed_rag.generation.markers import DraftReader
 from chimed_rag.generation.prompts import Prompt, load_prompt
+from chimed_rag.generation.wrappings import Until
 from chimed_rag.records import Draft, DraftSentence, Evidence
 
 Finish = Literal["stop", "length", "time", "cancelled"]
@@ -150,20 +152,20 @@ class LanguageModel(ABC):
         Raises:
             GeneratorError: as `stream`; the sentences before that were given.
         """
-        reader, sentences = DraftReader(), []
+        reader, until, sentences = DraftReader(), Until(self.prompt.stop), []
         pieces = self.stream(self._messages(question, evidence), cancel=cancel) if evidence else _nothing()
-        try:
-            while True:
+        finish: Finish = "stop"
+        with closing(pieces):
+            while not until.is_over:
                 try:
-                    read = reader.feed(next(pieces))
+                    piece = next(pieces)
                 except StopIteration as end:
                     finish = end.value.finish
                     break
+                read = reader.feed(until.feed(piece))
                 sentences += read
                 yield from read
-        finally:
-            pieces.close()
-        rest = reader.rest(is_whole=finish == "stop")
+        rest = reader.feed(until.rest()) + reader.rest(is_whole=finish == "stop")
         yield from rest
         return Draft(generator=self.name, sentences=(*sentences, *rest), finish=finish)
 
@@ -178,9 +180,11 @@ class LanguageModel(ABC):
         return min(self.settings.max_new_tokens, self.context_tokens // 3)
 
     def _draft(self, completion: Completion) -> Draft:
-        reader = DraftReader()
-        sentences = reader.feed(completion.text) + reader.rest(is_whole=completion.finish == "stop")
-        return Draft(generator=self.name, sentences=tuple(sentences), finish=completion.finish)
+        reader, until = DraftReader(), Until(self.prompt.stop)
+        text = until.feed(completion.text) + until.rest()
+        finish: Finish = "stop" if until.is_over else completion.finish
+        sentences = reader.feed(text) + reader.rest(is_whole=finish == "stop")
+        return Draft(generator=self.name, sentences=tuple(sentences), finish=finish)
 
 
 def _nothing() -> Generator[str, None, Completion]:

@@ -12,6 +12,8 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from chimed_rag.generation.wrappings import Until
+
 _HALF = "\ufffd"
 _WINDOW = 24
 """So many tokens are decoded together before the window moves on; sentencepiece looks at what stands before."""
@@ -56,8 +58,7 @@ class Pieces:
         self._ids: list[int] = []  # the window: from here on tokens are decoded together
         self._whole = 0  # so many tokens of the window end with a whole character
         self._given = 0  # so many characters of the window's text were taken from it
-        self._held = ""  # taken, but perhaps the beginning of `end`
-        self._is_over = False
+        self._until = Until([tokens.end])
 
     def feed(self, token: int) -> str:
         """What can be given after this token; often nothing."""
@@ -70,32 +71,13 @@ class Pieces:
                 self._ids = self._ids[self._whole :]
                 self._given = len(self._tokens.decode(self._ids))
             self._whole = len(self._ids)
-        return self._without_end(new)
+        return self._until.feed(new)
 
     def rest(self) -> str:
         """What was held back, when no more tokens come."""
-        new = self._without_end(self._take(self._tokens.decode(self._ids)))
-        held, self._held = self._held, ""
-        return new + held
+        return self._until.feed(self._take(self._tokens.decode(self._ids))) + self._until.rest()
 
     def _take(self, text: str) -> str:
         new = text[self._given :]
         self._given = max(self._given, len(text))
         return new
-
-    def _without_end(self, new: str) -> str:
-        """Holds back what may become `end`; gives nothing after it."""
-        end = self._tokens.end
-        if not end:
-            return new
-        if self._is_over:
-            return ""
-        text, found, _ = (self._held + new).partition(end)
-        self._held = ""
-        if found:
-            self._is_over = True
-            return text
-        held = next((size for size in range(min(len(end) - 1, len(text)), 0, -1) if text.endswith(end[:size])), 0)
-        if held:
-            text, self._held = text[:-held], text[-held:]
-        return text

@@ -1,4 +1,4 @@
-"""What models write around an answer, taken off as the text comes in: thinking, code fences, "回答：".
+"""What models write around an answer, taken off as the text comes in: thinking, code fences, "回答：", a next turn.
 
 What is covered: <think>…</think> at the start, lines that are a code fence (what lies between them stays), and one
 "回答：", "答案：" or the like at the very start. Not covered: thinking whose <think> a chat template wrote (the server
@@ -8,6 +8,7 @@ has to take it off), and politeness (好的，下面…), which is a sentence th
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _THINK, _THOUGHT = "<think>", "</think>"
 # Bounded and without a colon before its colon, so that a few characters decide.
@@ -88,3 +89,41 @@ class Unwrapper:
         if held[0] not in _OPENS_LABEL or len(held) >= _LONGEST_LABEL:
             return False
         return (label is not None and label.end() == len(held)) or not re.search("[:：\n]", held)
+
+
+class Until:
+    """A text in pieces, up to the first of some other texts; what may be the beginning of one is held back.
+
+    Args:
+        stops: the texts at which it ends; they are not given.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = [stop for stop in stops if stop]
+        self._held = ""
+        self.is_over = False
+        """Whether one of them came; nothing is given after it."""
+
+    def feed(self, piece: str) -> str:
+        """What can be given after this piece."""
+        if self.is_over:
+            return ""
+        text, self._held = self._held + piece, ""
+        ends = [place for stop in self._stops if (place := text.find(stop)) >= 0]
+        if ends:
+            self.is_over = True
+            return text[: min(ends)]
+        held = max((_overlap(text, stop) for stop in self._stops), default=0)
+        kept = len(text) - held
+        self._held = text[kept:]
+        return text[:kept]
+
+    def rest(self) -> str:
+        """What was held back, when nothing more comes."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """So many characters at the end of a text may be the beginning of another."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

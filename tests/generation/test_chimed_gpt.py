@@ -249,8 +249,8 @@ def test_the_penalty_is_transformers_own(model):
 
 def test_draws_follow_the_distribution_that_top_p_leaves():
     """10,000 draws from four known probabilities: .5 .3 .15 .05, of which top_p = .9 keeps three."""
-    from chimed_rag.generation.request import Request
     from chimed_rag.generation.decoding import _Draw
+    from chimed_rag.generation.request import Request
 
     rows = [Request([1], Generation(temperature=1.0, top_p=0.9, seed=seed), 1) for seed in range(10_000)]
     scores = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().repeat(len(rows), 1)
