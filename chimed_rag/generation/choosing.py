@@ -68,9 +68,7 @@ _NEED_A_PLACE = {"chimed-gpt": "the folder or hub name of the model", "endpoint"
 def _best(settings: Generation) -> Generator:
     if address := os.environ.get(ENDPOINT):
         try:
-            endpoint: Any = _made("endpoint", address, model=os.environ.get(ENDPOINT_MODEL) or None, settings=settings)
-            endpoint.context_tokens  # noqa: B018 - asks the server what it serves
-            return endpoint  # type: ignore[no-any-return]
+            return _reached(address, os.environ.get(ENDPOINT_MODEL) or None, settings)
         except ChiMedError as error:
             log.warning("the server of %s is passed over: %s", ENDPOINT, error)
     if model := os.environ.get(MODEL):
@@ -79,6 +77,18 @@ def _best(settings: Generation) -> Generator:
         except ChiMedError as error:
             log.warning("the model of %s is passed over: %s", MODEL, error)
     return _made("extractive")
+
+
+def _reached(address: str, model: str | None, settings: Generation) -> Generator:
+    """The server, if it answers at once; one that is asked by name may take its time."""
+    from chimed_rag.generation.endpoint import EndpointGenerator
+
+    probe = EndpointGenerator(address, model=model, attempts=1, connect_seconds=2, stall_seconds=5)
+    try:
+        found = probe.model
+    finally:
+        probe.close()
+    return _made("endpoint", address, model=found, settings=settings)
 
 
 def _made(name: str, *given: Any, **settings: Any) -> Generator:
