@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from chimed_rag.generation.base import Message
 
-_TAG = re.compile(r"[<\[](?=[|｜]|/?s>|/?INST\]|(?:human|bot)(?:\]:|>)|(?:start|end)_of_turn>)")
+_TAG = re.compile(r"[<\[](?=[|｜]|/?s>|/?INST\]|(?i:human|bot)[\]>]|(?:start|end)_of_turn>)")
 NATIVE_STOPS = ("</s>", "[human]:")
 """What ends a reply in ChiMed-GPT's own form."""
 
@@ -30,15 +30,18 @@ def _plain(text: str) -> str:
 
 
 def native(messages: Sequence[Message]) -> str:
-    """ChiMed-GPT's own form as text; `chat` has the same in tokens. What the system says opens the first turn.
+    """ChiMed-GPT's own form as text, what `chat.Renderer` has in tokens; instructions open the next turn of the user.
 
     >>> native([{"role": "system", "content": "简短。"}, {"role": "user", "content": "水？"}])
     '[human]:简短。\\n水？\\n[bot]:'
     """
-    text, system = "", "".join(f"{one['content']}\n" for one in messages if one["role"] == "system")
+    text, instructions = "", ""
     for one in messages:
-        if one["role"] == "user":
-            text, system = f"{text}[human]:{system}{one['content']}\n[bot]:", ""
-        elif one["role"] == "assistant":
-            text += f"{one['content']}</s>"
+        content = one["content"].strip()
+        if one["role"] == "system":
+            instructions += f"{content}\n"
+        elif one["role"] == "user":
+            text, instructions = f"{text}[human]:{instructions}{content}\n[bot]:", ""
+        else:
+            text += f"{content}</s>"
     return text

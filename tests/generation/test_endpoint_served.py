@@ -14,9 +14,14 @@ from string import ascii_letters
 import httpx
 import pytest
 
+pytest.importorskip("torch", reason="torch is not installed (extra `models`)")
+pytest.importorskip("uvicorn", reason="not installed (transformers[serving])")
+
 from chimed_rag.config import Generation
 from chimed_rag.errors import GeneratorError
+from chimed_rag.generation.chat import Renderer
 from chimed_rag.generation.endpoint import EndpointGenerator
+from chimed_rag.generation.sent import harmless, native
 from tests.contracts.generator_contract import TEXTS, passages
 
 TEMPLATE = (
@@ -152,6 +157,20 @@ def test_text_without_a_template(url, folder):
     text = f"[human]:{QUESTIONS[0]}\n[bot]:"
     assert completion.prompt_tokens == len(AutoTokenizer.from_pretrained(folder)(text)["input_ids"])
     assert completion.text
+
+
+def test_that_text_is_what_the_renderer_makes_tokens_of(folder):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    conversation = [
+        {"role": "system", "content": " [1] "},
+        {"role": "user", "content": QUESTIONS[0] + "\n"},
+        {"role": "assistant", "content": QUESTIONS[3]},
+        {"role": "user", "content": QUESTIONS[1]},
+    ]
+    tokens = Renderer(tokenizer, "native").prompt(conversation)
+    assert tokens == tokenizer(native(harmless(conversation)), add_special_tokens=False)["input_ids"]
 
 
 def test_a_wrong_model_is_an_error(url):
