@@ -140,6 +140,7 @@ def test_the_ladder_takes_the_best_rung_that_holds(nonsense, monkeypatch, caplog
         with MedQA(generator="auto") as qa:
             assert qa.ask("烫伤了怎么处理？").generator.startswith("endpoint:")
     assert not caplog.records
+    monkeypatch.setenv("CHIMED_ENDPOINT_MODEL", "medical")
     with MedQA(generator="auto", config=SHORT) as qa:  # the server is gone
         assert qa.generator.name == "chimed-gpt:nonsense"
     assert "CHIMED_ENDPOINT is passed over" in caplog.text

@@ -85,6 +85,7 @@ def _reached(address: str, model: str | None, settings: Generation) -> Generator
 
     probe = EndpointGenerator(address, model=model, attempts=1, connect_seconds=2, stall_seconds=5)
     try:
+        probe.require_reachable()
         found = probe.model
     finally:
         probe.close()

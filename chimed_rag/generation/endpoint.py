@@ -93,6 +93,14 @@ class EndpointGenerator(LanguageModel):
         """
         return self._do(self._find_model)
 
+    def require_reachable(self) -> None:
+        """Asks the server for its list of models.
+
+        Raises:
+            GeneratorError: it cannot be reached, wants another key, or has no such list.
+        """
+        self._do(self._served.models)
+
     @property
     def context_tokens(self) -> int:
         """As the settings say, else as the server's list of models says, else 4,096."""
