@@ -53,7 +53,6 @@ class Bench:
     model: Any
     tokenizer: Any
     shape: Shape
-    config: dict[str, int]
     device: str
     sizes: Sizes
     repeat: int

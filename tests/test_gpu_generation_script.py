@@ -36,17 +36,21 @@ def bench(scripts: None) -> Any:
     from _random_model import TINY, Shape, make_model, make_tokenizer
 
     model, tokenizer = make_model(TINY, "cpu", torch.float32), make_tokenizer(TINY["vocab_size"])
-    return Bench(model, tokenizer, Shape.of(TINY, 4), TINY, "cpu", SMALL, repeat=1, seconds=100)
+    return Bench(model, tokenizer, Shape.of(TINY, 4), "cpu", SMALL, repeat=1, seconds=100)
 
 
 def test_shape_of_chimed_gpt_is_that_of_its_published_files() -> None:
     from _random_model import CHIMED_GPT, Shape
+
+    from chimed_rag.generation.memory import plan
 
     shape = Shape.of(CHIMED_GPT, element=2)
     # A layer: 4 × 5120² + 3 × 5120 × 13824 + 2 × 5120 = 317,204,480; 40 of them, a norm, and 2 × 39410 × 5120.
     assert shape.parameters == 40 * 317_204_480 + 5_120 + 403_558_400 == 13_091_742_720
     assert shape.parameters * 2 / 1e9 == pytest.approx(26.18, abs=0.01)  # its three files: 9.97 + 9.96 + 6.25 GB
     assert shape.kv_bytes == 2 * 40 * 40 * 128 * 2 == 819_200
+    planned = plan(CHIMED_GPT | {"model_type": "llama"}, batch=3, context=7)
+    assert (planned.weights, planned.cache) == (shape.parameters * 2, 3 * 7 * shape.kv_bytes)
 
 
 def test_parameters_are_those_of_the_model_that_is_made(bench: Any) -> None:
