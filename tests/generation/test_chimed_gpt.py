@@ -247,6 +247,18 @@ def test_the_penalty_is_transformers_own(model):
         assert model.complete(messages, settings=settings).text == text_of(model, expected)
 
 
+def test_padding_is_no_repetition():
+    """Token 0 fills the first row up and was said in the second; a penalty of 4 divides what was said."""
+    from chimed_rag.generation.decoding import _Draw
+    from chimed_rag.generation.request import Request
+
+    settings = Generation(repetition_penalty=4.0)
+    rows = [Request([1], settings, 1), Request([0, 1], settings, 1)]
+    scores = torch.tensor([[2.0, 1.0, 3.0]] * 2)
+    penalised = _Draw(rows, [0, 1], 2)(torch.tensor([[0, 1], [0, 1]]), scores)
+    assert penalised.tolist() == [[2.0, 0.25, 3.0], [0.5, 0.25, 3.0]]
+
+
 def test_draws_follow_the_distribution_that_top_p_leaves():
     """10,000 draws from four known probabilities: .5 .3 .15 .05, of which top_p = .9 keeps three."""
     from chimed_rag.generation.decoding import _Draw
