@@ -224,7 +224,7 @@ class Answering:
         return draft
 
     def _told(self, ready: Ready, error: GeneratorError) -> None:
-        """Whoever runs this learns why the model failed; never from words of the question, which a server may repeat."""
+        """Whoever runs this learns why the model failed, never the words of the question, which a server may repeat."""
         asked, why = ready.one.text + ready.one.said, str(error)
         if any(asked[place : place + _REPEATED] in why for place in range(len(asked) - _REPEATED + 1)):
             why = f"{type(error).__name__} (what it says repeats the question, and is not logged)"
