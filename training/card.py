@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from chimed_rag.evaluation.statistics import Interval
 from training.checkpoints import file_sha256
 from training.files import Account
+from training.gates import Gate
 from training.settings import ROOT
 
 _LIBRARIES = (
@@ -73,6 +74,8 @@ class Card(BaseModel):
     """Per system (the model, and what it is compared with) the metrics with 95 % intervals."""
     scores_of: str = ""
     """What was scored: how many held-out pairs, among how many passages."""
+    gates: list[Gate] = Field(default_factory=list)
+    """What the model had to reach, and whether it did."""
     seconds: float = 0.0
     """Wall time of the last start of the run; a resumed run took longer in all."""
     resumed: int = 0
@@ -135,6 +138,8 @@ def _page(card: Card) -> str:
         "## Scores",
         card.scores_of,
         _table(("system", "metric", "mean", "95 % interval"), _score_rows(card.scores)),
+        "## Gates" if card.gates else "",
+        _table(("gate", "measured", "95 % interval", "bound", "n", "verdict"), _gate_rows(card.gates)),
         "## Data",
         _table(("file", "licence", "rows", "read", "kept", "dropped", "SHA-256"), _data_rows(card.data)),
         f"Checked against the evaluation sets: {card.checked_against or 'not checked'}.",
@@ -160,6 +165,20 @@ def _score_rows(scores: Mapping[str, Mapping[str, Interval]]) -> list[tuple[str,
         (system, metric, f"{mean.value:.3f}", f"{mean.low:.3f} to {mean.high:.3f}")
         for system, metrics in scores.items()
         for metric, mean in metrics.items()
+    ]
+
+
+def _gate_rows(gates: Sequence[Gate]) -> list[tuple[str, ...]]:
+    return [
+        (
+            gate.name,
+            f"{gate.value:.4g}",
+            f"{gate.low:.4g} to {gate.high:.4g}",
+            f"{gate.direction.replace('_', ' ')} {gate.bound:.4g}",
+            f"{gate.n:,}",
+            "passed" if gate.passed else "**failed**",
+        )
+        for gate in gates
     ]
 
 

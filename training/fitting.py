@@ -15,6 +15,8 @@ from pydantic import Field
 
 from training.card import Point
 from training.checkpoints import newest_whole, seal
+from training.launch import Machine, witness
+from training.launch import arguments as of_machine
 from training.settings import Settings
 
 
@@ -33,6 +35,7 @@ class Optimisation(Settings):
         bf16: compute in bfloat16 (faster on GPUs, and on CPUs that have avx512_bf16; elsewhere slower).
         save_every: steps between checkpoints.
         log_every: steps between readings of the loss.
+        machine: what it is to run on, and how it keeps there (`launch`).
     """
 
     epochs: float = Field(1.0, gt=0)
@@ -46,6 +49,7 @@ class Optimisation(Settings):
     bf16: bool = False
     save_every: int = Field(500, ge=1)
     log_every: int = Field(50, ge=1)
+    machine: Machine = Machine()
 
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -93,13 +97,19 @@ def arguments(settings: Optimisation, folder: Path, *, seed: int, device: str) -
         "logging_steps": settings.log_every,
         "report_to": "none",
         "disable_tqdm": True,
+        **of_machine(settings.machine),
     }
 
 
-def fit(trainer: Any, folder: Path, say: Callable[[str], None]) -> list[Point]:
-    """Trains, from the newest whole checkpoint in the folder if there is one; returns the curve of the whole phase."""
+def fit(trainer: Any, folder: Path, say: Callable[[str], None], *, machine: Machine = Machine()) -> list[Point]:  # noqa: B008
+    """Trains, from the newest whole checkpoint in the folder if there is one; returns the curve of the whole phase.
+
+    Raises:
+        InputError: the trainer did not get the processes and the distribution that `machine` asks for.
+    """
     from transformers import PrinterCallback
 
+    witness(trainer, machine)
     trainer.remove_callback(PrinterCallback)  # prints to standard output
     trainer.add_callback(_watcher(folder.name, say))
     checkpoint = newest_whole(folder)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,13 @@ from chimed_rag.errors import InputError
 from training.card import Card, Point, commit, plain, write_card
 from training.checkpoints import is_whole, seal
 from training.files import Ledger
+from training.gates import FILE as GATES
+from training.gates import Gate, read_gates, require, write_gates
 from training.settings import Settings, located
 
 STATE = "run.json"
+_PASSED_OVER = {"output_dir": None, "gates": None}
+"""Settings that do not change the model: where it lies, and whether a failed gate is an error."""
 
 
 class Run:
@@ -38,6 +42,7 @@ class Run:
 
     Raises:
         InputError: the folder belongs to a run with other settings, or holds files that no run made.
+        GateError: it is finished, and a gate of it failed that the settings enforce.
     """
 
     def __init__(
@@ -52,19 +57,24 @@ class Run:
         self.folder, self.card, self.say = located(output_dir), card, say
         self.work = self.folder / "work"
         self._started = time.monotonic()
-        now = plain(settings) | {"output_dir": None}
+        self.gates: list[Gate] = []
+        now = plain(settings) | _PASSED_OVER
         state, card_file = self.work / STATE, self.folder / "card.json"
         if fresh:
             self._clear(card_file)
         self.finished = False
         if card_file.is_file():
-            then = json.loads(card_file.read_text("utf-8"))["settings"] | {"output_dir": None}
+            then = json.loads(card_file.read_text("utf-8"))["settings"] | _PASSED_OVER
             self._same(then, now)
             self.finished = True
+            self.gates = read_gates(self.folder)
+            if plain(settings).get("gates", False):
+                require(self.gates, self.folder)
             shutil.rmtree(self.work, ignore_errors=True)  # killed just before it would have been removed
         elif state.is_file():
             self._state = json.loads(state.read_text("utf-8"))
             self._same(self._state["settings"], now)
+            self.gates = read_gates(self.folder)
             self._state["resumed"] += 1
             say(f"going on in {self.folder}")
         else:
@@ -118,11 +128,18 @@ class Run:
         self._state["negatives"][phase] = dict(counts)
         self._keep()
 
+    def note_gates(self, gates: Sequence[Gate]) -> None:
+        """Keeps gates, each in place of an earlier one of its name, beside the card to be."""
+        named = {gate.name: gate for gate in [*self.gates, *gates]}
+        self.gates = list(named.values())
+        write_gates(self.gates, self.folder)
+
     def finish(self, model: Path) -> None:
         """Moves the last model into the run's folder, writes the card, and removes the work folder."""
         shutil.copytree(model, self.folder, dirs_exist_ok=True)
         self.card.commit = ", ".join(self._state["commits"])
         self.card.negatives = self._state["negatives"]
+        self.card.gates = self.gates
         self.card.resumed = self._state["resumed"]
         self.card.seconds = round(time.monotonic() - self._started, 1)
         write_card(self.card, self.folder)
@@ -131,6 +148,7 @@ class Run:
     def _clear(self, card_file: Path) -> None:
         """Removes what an earlier run wrote, and nothing else."""
         shutil.rmtree(self.work, ignore_errors=True)
+        (self.folder / GATES).unlink(missing_ok=True)
         if card_file.is_file():
             for name in [*json.loads(card_file.read_text("utf-8"))["files"], "README.md", "card.json"]:
                 (self.folder / name).unlink(missing_ok=True)
