@@ -181,14 +181,18 @@ def save_model(model: Any, tokenizer: Any, folder: str | Path) -> None:
     Raises:
         InputError: a merged weight is not finite, or the folder cannot be written.
     """
+    from chimed_rag.encoders.hub import no_bars
+
     folder = Path(folder)
     if hasattr(model, "merge_and_unload"):
         try:
             model = model.merge_and_unload(safe_merge=True)
         except ValueError as error:
             raise InputError(f"the adapters cannot be merged: {error}") from error
+    model.config.use_cache = True  # a Trainer turns it off, and leaves it so
     try:
-        model.save_pretrained(folder)
+        with no_bars():
+            model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     except OSError as error:
         raise InputError(f"{folder}: the model cannot be written ({error.strerror or error})") from error
