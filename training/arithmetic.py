@@ -148,8 +148,9 @@ class Step:
     def optimizer_states(self) -> int:
         """What the optimizer remembers.
 
-        AdamW: two numbers a weight, in its precision. Its 8-bit form (torchao 0.11, read and not run): two bytes, and a
-        float32 scale for `BLOCK` of each. Adafactor: a float32 a row and a column of a matrix, one a number of a vector.
+        AdamW: two numbers a weight, in its precision. Its 8-bit form (of torchao, read and not run): two bytes, and a
+        float32 scale for `BLOCK` of each. Adafactor: a float32 for each row and column of a matrix, and for each number
+        of a vector.
         """
         return sum(self._remembered(one) for one in self.trained()) // self.devices
 
@@ -218,7 +219,7 @@ class Step:
 
     @property
     def at_work(self) -> int:
-        """What one layer's backward pass needs besides: gradients of its widest step; and, computed again, the layer."""
+        """What one layer's backward pass needs besides: the gradients of its widest step, and the layer computed again."""
         again = self.layer_kept if self.checkpointing else 0
         return again + self.tokens * self.computed * 2 * self.shape.inner
 
