@@ -219,7 +219,7 @@ class Step:
 
     @property
     def at_work(self) -> int:
-        """What one layer's backward pass needs besides: the gradients of its widest step, and the layer computed again."""
+        """What one layer's backward pass needs besides: gradients of its widest step, and the layer computed again."""
         again = self.layer_kept if self.checkpointing else 0
         return again + self.tokens * self.computed * 2 * self.shape.inner
 

@@ -40,23 +40,24 @@ class Percentiles(BaseModel):
 
 
 def bootstrap_means(
-    columns: Mapping[str, NDArray[np.float64]], *, confidence: float = 0.95, resamples: int = 1000
+    columns: Mapping[str, NDArray[np.float64]], *, confidence: float = 0.95, resamples: int = 1000, seed: int = SEED
 ) -> dict[str, Interval]:
     """Mean of each column with its percentile bootstrap interval (Efron and Tibshirani 1993, ch. 13).
 
-    All columns are resampled by the same rows, with a fixed seed. A single row resamples to itself alone: its interval
+    All columns are resampled by the same rows, with one seed. A single row resamples to itself alone: its interval
     has no width and says nothing, so show n beside it.
 
     Args:
         columns: name to values, each of shape (n,), n at least 1.
         confidence: coverage of the intervals, between 0 and 1.
         resamples: how many times the rows are drawn with replacement.
+        seed: of the drawing.
 
     Raises:
         InputError: no columns, no rows, or columns of different lengths.
         MissingExtraError: scipy is not installed.
     """
-    return _bootstrapped(columns, lambda table: table.mean(axis=-1), confidence, resamples)
+    return _bootstrapped(columns, lambda table: table.mean(axis=-1), confidence, resamples, seed)
 
 
 def bootstrap_ratios(
@@ -91,6 +92,7 @@ def _bootstrapped(
     statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     confidence: float,
     resamples: int,
+    seed: int = SEED,
 ) -> dict[str, Interval]:
     """`statistic` takes a table of shape (columns, ..., rows) to (columns, ...)."""
     lengths = {len(column) for column in columns.values()}
@@ -112,7 +114,7 @@ def _bootstrapped(
             batch=max(1, _VALUES_AT_ONCE // table.size),
             confidence_level=confidence,
             method="percentile",
-            random_state=np.random.default_rng(SEED),
+            random_state=np.random.default_rng(seed),
         ).confidence_interval
     return {
         name: Interval(value=float(value), low=float(lower), high=float(upper))
