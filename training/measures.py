@@ -50,11 +50,8 @@ def bits_per_character(
 
     if not texts:
         raise InputError("there is no text to measure on")
-    first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    if first is None:
-        raise InputError("the tokenizer has no token that begins or ends a text; nothing foretells a text's first one")
     made_for = int(model.config.max_position_embeddings)
-    cut = windows(tokens_of(tokenizer, texts), first, min(context or made_for, made_for))
+    cut = windows(tokens_of(tokenizer, texts), beginning(tokenizer), min(context or made_for, made_for))
     cut.sort(key=lambda window: -len(window.ids))  # the longest first: windows of like length share a batch
     bits = np.zeros(len(texts))
     training = model.training
@@ -68,6 +65,18 @@ def bits_per_character(
     finally:
         model.train(training)
     return bits, np.array([len(text) for text in texts])
+
+
+def beginning(tokenizer: Any) -> int:
+    """The token that stands before a text: the one that begins texts, else the one that ends them.
+
+    Raises:
+        InputError: the tokenizer has neither.
+    """
+    first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if first is None:
+        raise InputError("the tokenizer has no token that begins or ends a text; nothing foretells a text's first one")
+    return int(first)
 
 
 def tokens_of(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
