@@ -298,7 +298,7 @@ def _memory(settings: StageSettings, device: str) -> int | None:
 
 
 def _rate(device: str, halves: bool) -> float:
-    """Operations a second of a product of two matrices, the best of nine: what the machine can, whoever else uses it."""
+    """Operations a second of a product of two matrices, the best of nine: others use the machine too."""
     from time import perf_counter
 
     import torch

@@ -1,4 +1,4 @@
-"""What a run asks of a machine: refused before time is spent, handed on to the trainers, compared with what they got."""
+"""What a run asks of a machine: refused before time is spent, handed to the trainers, compared with what they got."""
 
 from __future__ import annotations
 
