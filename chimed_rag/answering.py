@@ -7,6 +7,7 @@ below. Everything here holds pseudonyms still.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ _NOTHING_SAID = "检索到的文献中没有能直接回答这个问题的句子
 _NOTHING_LEFT = "文献中与问题有关的内容涉及为具体的人定药或定量，这需要医生当面决定，因此不作回答。"
 _URGENT = "这可能是急症，请先按上面的紧急提示处理。"
 
+log = logging.getLogger(__name__)
+_REPEATED = 5  # characters of a question in a row: no chance
 Lines = tuple[Sentence, ...]
 
 
@@ -123,6 +126,7 @@ class Answering:
                 continue
             draft = next(drafts)
             if isinstance(draft, GeneratorError):
+                self._told(ready, draft)
                 yield self.answer(ready, self._enough(ready, [], failed=True))
                 continue
             said = [sentence for sentence in draft.sentences if not is_not_told(sentence.text)]
@@ -150,7 +154,8 @@ class Answering:
                         spent += perf_counter() - began
                         yield from (SentenceEvent(sentence=sentence) for sentence in passed[len(shown) :])
                         shown = passed
-            except GeneratorError:
+            except GeneratorError as error:
+                self._told(ready, error)
                 failed = True
             ready.one.traced("citations", perf_counter() - spent, **_counts(checked))
             noticed = len(ready.one.notices)
@@ -217,6 +222,13 @@ class Answering:
         draft = self.generator.generate(ready.meant, ready.safe, term_weight=self._weight)
         yield from draft.sentences
         return draft
+
+    def _told(self, ready: Ready, error: GeneratorError) -> None:
+        """Whoever runs this learns why the model failed, never the words of the question, which a server may repeat."""
+        asked, why = ready.one.text + ready.one.said, str(error)
+        if any(asked[place : place + _REPEATED] in why for place in range(len(asked) - _REPEATED + 1)):
+            why = f"{type(error).__name__} (what it says repeats the question, and is not logged)"
+        log.warning("%s failed, the extractive answer stands in: %s", self.generator.name, why)
 
     def _traced(self, ready: Ready, began: float, **detail: Any) -> None:
         described = self.generator.describe() if isinstance(self.generator, LanguageModel) else {}

@@ -170,6 +170,17 @@ def test_a_model_that_fails_is_stood_in_for(ward, before):
         assert "hung up" not in answer.model_dump_json()
 
 
+def test_why_a_model_failed_is_logged_without_the_question(ward, caplog):
+    for said, logged in (("the server hung up", True), (f"422: cannot read 我叫张伟，{QUESTION}", False)):
+        caplog.clear()
+        with load(ward, ScriptedModel(lambda messages, said=said: [GeneratorError(said)])) as qa:
+            qa.ask(QUESTION)
+        [record] = caplog.records
+        assert "scripted failed" in record.message
+        assert (said in record.message) == logged
+        assert QUESTION not in caplog.text
+
+
 def test_one_failure_of_many_leaves_the_others(ward):
     def script(messages):
         return [GeneratorError("no")] if "血钾" in messages[-1]["content"].splitlines()[-1] else [TRUE]

@@ -15,6 +15,8 @@ from pydantic import Field
 
 from training.card import Point
 from training.checkpoints import TrainingError, newest_whole, seal
+from training.launch import Machine, witness
+from training.launch import arguments as of_machine
 from training.settings import Settings
 
 
@@ -33,6 +35,7 @@ class Optimisation(Settings):
         bf16: compute in bfloat16 (faster on GPUs, and on CPUs that have avx512_bf16; elsewhere slower).
         save_every: steps between checkpoints.
         log_every: steps between readings of the loss.
+        machine: what it is to run on, and how it keeps there (`launch`).
     """
 
     epochs: float = Field(1.0, gt=0)
@@ -46,6 +49,7 @@ class Optimisation(Settings):
     bf16: bool = False
     save_every: int = Field(500, ge=1)
     log_every: int = Field(50, ge=1)
+    machine: Machine = Machine()
 
 
 LIVE = ("learning_rate", "schedule", "warmup", "epochs", "max_steps", "save_every", "log_every")
@@ -99,17 +103,20 @@ def arguments(settings: Optimisation, folder: Path, *, seed: int, device: str) -
         "logging_nan_inf_filter": False,  # would write the mean of earlier losses in place of one that is no number
         "report_to": "none",
         "disable_tqdm": True,
+        **of_machine(settings.machine),
     }
 
 
-def fit(trainer: Any, folder: Path, say: Callable[[str], None]) -> list[Point]:
+def fit(trainer: Any, folder: Path, say: Callable[[str], None], *, machine: Machine = Machine()) -> list[Point]:  # noqa: B008
     """Trains, from the newest whole checkpoint in the folder if there is one; returns the curve of the whole phase.
 
     Raises:
+        InputError: the trainer did not get the processes and the distribution that `machine` asks for.
         TrainingError: a loss or a weight is no finite number; the newest whole checkpoint of before is kept.
     """
     from transformers import PrinterCallback
 
+    witness(trainer, machine)
     trainer.remove_callback(PrinterCallback)  # prints to standard output
     trainer.add_callback(_watcher(folder.name, say))
     _watch_losses(trainer, folder)
@@ -152,15 +159,29 @@ def _watcher(phase: str, say: Callable[[str], None]) -> Any:
 
         def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             folder = Path(args.output_dir)
-            if model is not None and not all(weight.isfinite().all() for weight in model.parameters()):
+            if model is not None and not all(_finite(weight) for weight in model.parameters()):
                 raise _not_finite("a weight is no finite number", folder, state.global_step)
-            sealed(folder / f"checkpoint-{state.global_step}")
+            _await_all()  # each process writes its own random state
+            if state.is_world_process_zero:
+                sealed(folder / f"checkpoint-{state.global_step}")
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs:
                 say(f"{phase}: step {state.global_step:,} of {state.max_steps:,}, loss {float(logs['loss']):.4f}")
 
     return Watcher()
+
+
+def _finite(weight: Any) -> bool:
+    here = weight.to_local() if hasattr(weight, "to_local") else weight  # the part that this process has
+    return bool(here.isfinite().all())
+
+
+def _await_all() -> None:
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
 
 
 def _set_rate(scheduler: Any, optimizer: Any, rate: float) -> None:
