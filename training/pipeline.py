@@ -184,39 +184,45 @@ def _keep(record: Record, folder: Path, progress: Progress, state: Any, why: str
 
 
 def _steps(settings: PipelineSettings, where: str | Path) -> list[Step]:
+    if unknown := sorted(settings.shared.keys() - StageSettings.model_fields.keys()):
+        known = ", ".join(StageSettings.model_fields)
+        raise ConfigError(f"{where}: shared: {unknown[0]!r} is no key of every stage; there are: {known}")
     models: dict[str, str | None] = {}  # what `{NAME.folder}` stands for; None if nothing can
     previous: str | None = None
     steps = []
     for n, own in enumerate(settings.stages):
-        name, stage = own.get("name"), own.get("stage")
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name == "previous":
-            raise ConfigError(f"{where}: stages.{n}: needs a name of letters, digits, _ and -, not {name!r}")
-        if name in models:
-            raise ConfigError(f"{where}: two stages are called {name}")
-        if not isinstance(stage, str):
-            raise ConfigError(
-                f"{where}: stages.{n} ({name}): stage: is {stage!r}; there are: {', '.join(STAGES.names())}"
-            )
-        place = f"{where}: stages.{n} ({name})"
-        if "output_dir" in own or "output_dir" in settings.shared:
-            raise ConfigError(f"{place}: output_dir: is the pipeline's, {settings.output_dir}/{name}")
-        keys = {key: value for key, value in own.items() if key not in ("name", "stage")}
+        name, stage, place = _named(own, f"{where}: stages.{n}", models)
         folder = f"{settings.output_dir.rstrip('/')}/{name}"
-        keys = _resolved(_over(settings.shared, keys), models, previous, place) | {"output_dir": folder}
-        skipped, base = name in settings.skip, keys.get("base")
-        if skipped and stage not in JUDGES and base is None:
-            keys, skipped = _over(keys, UNTRAINED), False
-        validated(STAGES.get(stage).settings, {"stage": stage, **keys}, place)
+        if "output_dir" in own or "output_dir" in settings.shared:
+            raise ConfigError(f"{place}: output_dir: is the pipeline's, {folder}")
+        keys = _over(settings.shared, {key: value for key, value in own.items() if key not in ("name", "stage")})
+        skipped = name in settings.skip and (stage in JUDGES or keys.get("base") is not None)
+        if skipped:
+            keys = {"base": keys.get("base")}  # all that is still asked of it
+        elif name in settings.skip:
+            keys = _over(keys, UNTRAINED)
+        keys = _resolved(keys, models, previous, place) | {"output_dir": folder}
+        if not skipped:
+            validated(STAGES.get(stage).settings, {"stage": stage, **keys}, place)
         steps.append(Step(name, stage, keys, folder, skipped))
-        models[name] = (None if stage in JUDGES else base) if skipped else folder
+        models[name] = (None if stage in JUDGES else keys["base"]) if skipped else folder
         if stage not in JUDGES:
             previous = models[name]
     if unknown := [name for name in settings.skip if name not in models]:
         raise ConfigError(f"{where}: skip: no stage is called {unknown[0]!r}; there are: {', '.join(models)}")
-    if unknown := sorted(settings.shared.keys() - StageSettings.model_fields.keys()):
-        known = ", ".join(StageSettings.model_fields)
-        raise ConfigError(f"{where}: shared: {unknown[0]!r} is no key of every stage; there are: {known}")
     return steps
+
+
+def _named(own: Mapping[str, Any], place: str, others: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Name and stage of an entry, and how an error should call it."""
+    name, stage = own.get("name"), own.get("stage")
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == "previous":
+        raise ConfigError(f"{place}: needs a name of letters, digits, _ and -, not {name!r}")
+    if name in others:
+        raise ConfigError(f"{place}: another stage is called {name}, too")
+    if not isinstance(stage, str):
+        raise ConfigError(f"{place} ({name}): stage: is {stage!r}; there are: {', '.join(STAGES.names())}")
+    return name, stage, f"{place} ({name})"
 
 
 def _over(beneath: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
