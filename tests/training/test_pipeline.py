@@ -224,5 +224,7 @@ def test_a_stage_that_was_made_anew_is_noticed_below(config: Path) -> None:
     run_pipeline(config)
     _, steps = read_pipeline(config)
     run_settings("pretrain", steps[0].settings, "x", "x", True, lambda _: None)
+    run_pipeline(config)  # it came out the same
+    run_settings("pretrain", {**steps[0].settings, "seed": 9}, "x", "x", True, lambda _: None)
     with pytest.raises(InputError, match="base: runs/all/pretrain is not the model that it was"):
-        run_pipeline(config)
+        run_pipeline(config, ["stages.pretrain.seed=9"])
