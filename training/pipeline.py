@@ -3,6 +3,7 @@
     output_dir: models/nano              each stage goes to output_dir/NAME
     shared: {seed: 1, device: cpu}       keys that every stage has unless it says otherwise, nested ones too
     skip: []                             names of stages to leave out (an ablation); give it an output_dir of its own
+    prepare: training.own:write          what writes rows into output_dir/data before all else, where one is needed
     stages:
       - {name: pretrain, stage: pretrain, …}               the settings of that stage
       - {name: sft, stage: sft, base: "{previous}", …}     the policy before it
@@ -10,8 +11,9 @@
       - {name: reject, stage: reject, base: "{previous}", reward: "{reward.folder}", …}
 
 `{NAME.folder}` is an earlier stage's model; `{previous}` that of the last stage before which makes a policy, so reward
-models are passed over. All settings are checked before the first stage begins. A failed gate stops the pipeline; killed
-and started again it goes on in the stage where it was. Not covered: what stages do; several at once.
+models are passed over; `{prepared}` is output_dir/data. All settings are checked before the first stage begins. A
+failed gate stops the pipeline; killed and started again it goes on in the stage where it was. Not covered: what stages
+do; several at once.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -33,11 +36,13 @@ from training.settings import Settings, located, read_yaml, validated
 from training.stages import STAGES, StageSettings, run_settings
 
 FILE = "pipeline.json"
+DATA = "data"
 JUDGES = ("reward",)
 """Stages whose model is no policy."""
 UNTRAINED = {"gates": False, "fit": {"max_steps": 1, "warmup": 0.5}}
 """What a skipped stage without a base runs with: its single step is one of the warm-up, at a rate of zero."""
-_REFERENCE = re.compile(r"\{(previous|[\w-]+\.folder)\}")
+_REFERENCE = re.compile(r"\{(previous|prepared|[\w-]+\.folder)\}")
+_NOTHING = {"previous": "no stage before it makes a policy", "prepared": "the pipeline has no `prepare`"}
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 _log = logging.getLogger(__name__)
 
@@ -50,6 +55,7 @@ class PipelineSettings(Settings):
         shared: keys of every stage (`stages.StageSettings`), beneath a stage's own.
         skip: stages to leave out. What refers to one gets the model that it would have begun with; one that would
             have begun from nothing leaves its model untrained. A reward model has nothing that could stand for it.
+        prepare: "module:function" that is given output_dir/data and writes rows there, the same ones every time.
         stages: each with `name`, `stage` and the settings of that stage but output_dir.
         description: for the report.
     """
@@ -57,6 +63,7 @@ class PipelineSettings(Settings):
     output_dir: str = Field(min_length=1)
     shared: dict[str, Any] = Field(default_factory=dict)
     skip: list[str] = Field(default_factory=list)
+    prepare: str | None = Field(None, pattern=r"^[\w.]+:\w+$")
     stages: list[dict[str, Any]] = Field(min_length=1)
     description: str = ""
 
@@ -148,6 +155,9 @@ def run_pipeline(
         stages=[Progress(name=s.name, stage=s.stage, state="skipped" if s.skipped else "waiting") for s in steps],
     )
     begun = time.monotonic()
+    if settings.prepare is not None:
+        module, _, function = settings.prepare.partition(":")
+        getattr(import_module(module), function)(folder / DATA)
     for n, (step, progress) in enumerate(zip(steps, record.stages, strict=True), 1):
         if step.skipped:
             say(f"stage {n} of {len(steps)}, {step.name}: skipped")
@@ -189,6 +199,7 @@ def _steps(settings: PipelineSettings, where: str | Path) -> list[Step]:
         raise ConfigError(f"{where}: shared: {unknown[0]!r} is no key of every stage; there are: {known}")
     models: dict[str, str | None] = {}  # what `{NAME.folder}` stands for; None if nothing can
     previous: str | None = None
+    prepared = f"{settings.output_dir.rstrip('/')}/{DATA}" if settings.prepare else None
     steps = []
     for n, own in enumerate(settings.stages):
         name, stage, place = _named(own, f"{where}: stages.{n}", models)
@@ -201,7 +212,7 @@ def _steps(settings: PipelineSettings, where: str | Path) -> list[Step]:
             keys = {"base": keys.get("base")}  # all that is still asked of it
         elif name in settings.skip:
             keys = _over(keys, UNTRAINED)
-        keys = _resolved(keys, models, previous, place) | {"output_dir": folder}
+        keys = _resolved(keys, {**models, "previous": previous, "prepared": prepared}, place) | {"output_dir": folder}
         if not skipped:
             validated(STAGES.get(stage).settings, {"stage": stage, **keys}, place)
         steps.append(Step(name, stage, keys, folder, skipped))
@@ -216,7 +227,7 @@ def _steps(settings: PipelineSettings, where: str | Path) -> list[Step]:
 def _named(own: Mapping[str, Any], place: str, others: Mapping[str, Any]) -> tuple[str, str, str]:
     """Name and stage of an entry, and how an error should call it."""
     name, stage = own.get("name"), own.get("stage")
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == "previous":
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in ("previous", "prepared", DATA):
         raise ConfigError(f"{place}: needs a name of letters, digits, _ and -, not {name!r}")
     if name in others:
         raise ConfigError(f"{place}: another stage is called {name}, too")
@@ -234,30 +245,24 @@ def _over(beneath: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _resolved(value: Any, models: Mapping[str, str | None], previous: str | None, where: str) -> Any:
-    """The same with its references replaced."""
+def _resolved(value: Any, models: Mapping[str, str | None], where: str) -> Any:
+    """The same with its references replaced; `models` holds what they stand for."""
 
     def model(found: re.Match[str]) -> str:
         name = found[1].removesuffix(".folder")
-        if found[1] == "previous":
-            if previous is None:
-                raise ConfigError(f"{where}: {{previous}}: no stage before it makes a policy")
-            return previous
         if name not in models:
-            raise ConfigError(
-                f"{where}: {found[0]}: no stage before it is called {name!r}; there are: {', '.join(models)}"
-            )
+            others = ", ".join(models.keys() - {"previous", "prepared"})
+            raise ConfigError(f"{where}: {found[0]}: no stage before it is called {name!r}; there are: {others}")
         place = models[name]
         if place is None:
-            raise ConfigError(
-                f"{where}: {found[0]}: {name} is skipped, and nothing can stand for it; skip this one too"
-            )
+            why = _NOTHING.get(name, f"{name} is skipped, and nothing can stand for it; skip this one too")
+            raise ConfigError(f"{where}: {found[0]}: {why}")
         return place
 
     if isinstance(value, str):
         return _REFERENCE.sub(model, value)
     if isinstance(value, Mapping):
-        return {key: _resolved(inner, models, previous, f"{where}: {key}") for key, inner in value.items()}
+        return {key: _resolved(inner, models, f"{where}: {key}") for key, inner in value.items()}
     if isinstance(value, list):
-        return [_resolved(inner, models, previous, where) for inner in value]
+        return [_resolved(inner, models, where) for inner in value]
     return value

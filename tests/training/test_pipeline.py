@@ -189,6 +189,8 @@ def test_a_skipped_stage_stands_for_its_base(config: Path) -> None:
         ("skip=[none]", r"skip: no stage is called 'none'; there are: pretrain, sft"),
         ("stages.sft.base={later.folder}", r"stages\.1 \(sft\): base: \{later\.folder\}: no stage before it is called"),
         ("stages.pretrain.base={previous}", r"stages\.0 \(pretrain\): base: \{previous\}: no stage before it makes"),
+        ("shared.description={prepared}", r"stages\.0 \(pretrain\): description: \{prepared\}: the pipeline has no"),
+        ("prepare=x", r"all\.yaml: prepare: "),
         ("stages.sft.output_dir=x", r"stages\.1 \(sft\): output_dir: is the pipeline's, runs/all/sft"),
         ("stages.sft.name=judge", r"stages\.2: another stage is called judge, too"),
         ("stages.sft.name=../x", r"stages\.1: needs a name of letters"),
@@ -204,6 +206,21 @@ def test_mistakes_are_refused_before_anything_begins(config: Path, change: str, 
     with pytest.raises(ConfigError, match=message):
         run_pipeline(config, [f"{key}={json.dumps(value)}" if value.startswith("{") else change])
     assert done == [] and not Path("runs").exists()
+
+
+def prepare(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.jsonl").write_text("rows")
+
+
+def test_rows_are_prepared_before_the_first_stage(config: Path) -> None:
+    sets = [f"prepare={__name__}:prepare", 'stages.sft.data.sources=[{"path": "{prepared}/rows.jsonl"}]']
+    _, steps = read_pipeline(config, sets)
+    assert not Path("runs").exists()
+    (source,) = steps[1].settings["data"]["sources"]
+    assert source["path"] == "runs/all/data/rows.jsonl"
+    run_pipeline(config, sets)
+    assert Path(source["path"]).read_text() == "rows"
 
 
 def test_an_unknown_stage(config: Path) -> None:
