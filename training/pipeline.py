@@ -251,7 +251,7 @@ def _resolved(value: Any, models: Mapping[str, str | None], where: str) -> Any:
     def model(found: re.Match[str]) -> str:
         name = found[1].removesuffix(".folder")
         if name not in models:
-            others = ", ".join(models.keys() - {"previous", "prepared"})
+            others = ", ".join(other for other in models if other not in _NOTHING)
             raise ConfigError(f"{where}: {found[0]}: no stage before it is called {name!r}; there are: {others}")
         place = models[name]
         if place is None:

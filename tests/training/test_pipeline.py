@@ -198,7 +198,7 @@ def test_a_skipped_stage_stands_for_its_base(config: Path) -> None:
         ("stages.prefer.depht=1", r"stages\.4 \(prefer\): depht: .*there are: stage, output_dir"),
         ("shared.score=1", r"shared: 'score' is no key of every stage; there are: stage, output_dir, base"),
         ("stages=[]", r"all\.yaml: stages: "),
-        ("stagse=1", r"all\.yaml: stagse: .*there are: output_dir, shared, skip, stages"),
+        ("stagse=1", r"all\.yaml: stagse: .*there are: output_dir, shared, skip, prepare, stages"),
     ],
 )
 def test_mistakes_are_refused_before_anything_begins(config: Path, change: str, message: str) -> None:
