@@ -106,7 +106,15 @@ def test_the_page_of_a_pipeline(config: Path, tmp_path: Path) -> None:
     assert len(read.loaded) == 3 and all(one.startswith("data:image/png;base64,") for one in read.loaded)
     assert "<h1>five</h1>" in text and "Four &amp; &lt;more&gt;" in text
     assert "8 of 8 gates passed" in text and "python -m training pipeline --config five.yaml" in text
-    assert ["sft", "ROUGE 提高a < b", "0.2", "0.1 to 0.3", "at least 0", "1,200", "passed"] in read.rows
+    assert [
+        "sft",
+        "ROUGE 提高a < b; with its whole interval",
+        "0.2",
+        "0.1 to 0.3",
+        "at least 0",
+        "1,200",
+        "passed",
+    ] in read.rows
     assert ["judge", "length ratio", "1.1", "1.1 to 1.1", "at most 1.2", "100", "passed"] in read.rows
     assert ["sft", "model", "rouge-l", "0.312", "0.290 to 0.330"] in read.rows
     assert ["sft", "a<b>.jsonl", "CC0", "9", "8", "empty 1"] in read.rows
