@@ -54,7 +54,9 @@ def text_overlap(candidates: Sequence[str], references: Sequence[str]) -> Overla
     from sacrebleu.metrics.bleu import BLEU
 
     if not candidates or len(candidates) != len(references):
-        raise InputError(f"{len(candidates)} candidates cannot be compared with {len(references)} references, row by row")
+        raise InputError(
+            f"{len(candidates)} candidates cannot be compared with {len(references)} references, row by row"
+        )
     one, two = (BLEU(tokenize="zh", max_ngram_order=order, effective_order=True) for order in (1, 2))
     kinds = ("rouge1", "rouge2", "rougeL")
     rouge = RougeScorer(list(kinds), tokenizer=Characters())
@@ -66,7 +68,8 @@ def text_overlap(candidates: Sequence[str], references: Sequence[str]) -> Overla
         row[:2] = [bleu.sentence_score(candidate, [reference]).score / 100 for bleu in (one, two)]
         row[2:] = [found[kind].fmeasure for kind in kinds]
     corpus = BLEU(tokenize="zh").corpus_score(list(candidates), [list(references)]).score / 100
-    return Overlap(*rows.T, corpus_bleu=corpus)
+    bleu1, bleu2, rouge1, rouge2, rouge_l = rows.T
+    return Overlap(bleu1, bleu2, rouge1, rouge2, rouge_l, corpus)
 
 
 def distinct_n(texts: Sequence[str], n: int) -> float:
