@@ -6,7 +6,9 @@ Not covered: checking the draft (`safety.citations`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypedDict, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
+
+from typing_extensions import TypedDict  # pydantic needs it of this kind before Python 3.12
 
 from chimed_rag.query.question import TermWeight
 from chimed_rag.records import Draft, Evidence
