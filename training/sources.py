@@ -87,7 +87,7 @@ def split(rows: list[AnyRow], held_out: int, seed: int) -> tuple[list[AnyRow], l
     Raises:
         InputError: nothing would be left to train on, or to measure.
     """
-    if held_out <= 0:
+    if held_out <= 0 or not rows:
         return rows, []
     groups: dict[str, list[int]] = {}
     for n, row in enumerate(rows):
