@@ -68,7 +68,10 @@ def read_rows(
             found += sampled(items, source.limit, seed, entry)
             accounts.append(entry)
     ledger += accounts
-    kept = _mixed(data, found, seed, (count or characters) if kind is Text else lambda _: 1)
+    if kind is Text:
+        kept = _mixed(data, found, seed, count or characters, "tokens" if count else "characters")
+    else:
+        kept = _mixed(data, found, seed, lambda _: 1, "rows")
     if data.redact:
         kept = list(redacted(kept))
     _require(kept, accounts)
@@ -165,7 +168,7 @@ def _row(item: Item, form: Form, source: Source, named: dict[str, str], path: Pa
         raise CorpusError(f"{place}: {message}{mend}".removeprefix(": "), path=str(path), line=item.line) from None
 
 
-def _mixed(data: Data, found: list[Kept], seed: int, count: Callable[[Any], int]) -> list[Kept]:
+def _mixed(data: Data, found: list[Kept], seed: int, count: Callable[[Any], int], unit: str) -> list[Kept]:
     """Cleaned rows: all of them, or by the shares of their sources."""
     kept = list(clean(found, data.hygiene))
     shares = [source.share for source in data.sources]
@@ -178,6 +181,7 @@ def _mixed(data: Data, found: list[Kept], seed: int, count: Callable[[Any], int]
         count=lambda item: count(item.row),
         seed=seed,
         names=[source.path for source in data.sources],
+        unit=unit,
     )
     for item in mixture.left:
         item.entry.drop("beyond the share")
