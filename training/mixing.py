@@ -85,8 +85,8 @@ def mix(
         wanted = available[g] if whole and g == len(asked) - 1 else round(share * tokens)
         if wanted > available[g]:
             raise InputError(
-                f"{titles[g]}: {wanted:,} {unit} are asked for ({share:.4g} of {tokens:,}), {available[g]:,} are there. "
-                f"No row is repeated: ask for at most {int(available[g] / share):,} in all, or for a share of at "
+                f"{titles[g]}: {wanted:,} {unit} asked for ({share:.4g} of {tokens:,}), {available[g]:,} are there; "
+                f"no row is repeated. Ask for at most {int(available[g] / share):,} in all, or for a share of at "
                 f"most {available[g] / tokens:.4f}"
             )
         chosen = draw(sizes[g], wanted, random.Random(f"{seed} {g}"))  # noqa: S311

@@ -61,12 +61,12 @@ def test_a_source_that_is_too_small_is_an_error_with_numbers() -> None:
     with pytest.raises(InputError) as caught:
         mixed(made("a", 10, 10), made("b", 90, 10), shares=[0.5, 0.5], tokens=400, names=["a.jsonl", "b.jsonl"])
     assert str(caught.value) == (
-        "a.jsonl: 200 tokens are asked for (0.5 of 400), 100 are there. No row is repeated: ask for at most 200 "
+        "a.jsonl: 200 tokens asked for (0.5 of 400), 100 are there; no row is repeated. Ask for at most 200 "
         "in all, or for a share of at most 0.2500"
     )
     with pytest.raises(InputError, match="a: no row is left to mix"):
         mixed([], made("b", 9, 10), shares=[0.5, 0.5], names=["a", "b"])
-    with pytest.raises(InputError, match="b: 300 rows are asked for"):
+    with pytest.raises(InputError, match="b: 300 rows asked for"):
         mixed(made("a", 10, 10), made("b", 9, 10), shares=[None, 0.75], names=["a", "b"], unit="rows")
 
 

@@ -123,6 +123,14 @@ def test_what_cannot_be_read_at_all(tmp_path: Path) -> None:
         read(Text, good | {"form": "jsonl", "fields": {"body": "x"}})
     with pytest.raises(ConfigError, match=r"data\.tokens counts texts, not rows of Dialogue"):
         read(Dialogue, written(tmp_path / "d.jsonl", [dialogue("1", "问", "答")]), tokens=5)
+    silent = tmp_path / "n.jsonl"
+    silent.write_text('{"instruction": "问题一个", "output": ""}\n', "utf-8")
+    with pytest.raises(InputError, match=r"no row is left of: .*n\.jsonl \(dropped: \{'no reply': 1\}\)$"):
+        read(
+            Dialogue,
+            written(tmp_path / "d.jsonl", [dialogue("1", "问题", "回答")]),
+            {"path": str(silent), "form": "alpaca"},
+        )
     with pytest.raises(InputError, match=r"no row is left of: .*s\.jsonl \(dropped: \{'too short': 1\}\)"):
         read(Text, written(tmp_path / "s.jsonl", [text("1", "短")]))
 
@@ -217,7 +225,7 @@ def test_shares_of_texts_are_of_their_characters(tmp_path: Path) -> None:
         {"sources": [one], "hygiene": {"evaluation": None, "near_duplicates": None}, "tokens": 12, "redact": False}
     )
     assert len(read_rows(data, Text, seed=1, ledger=[], count=lambda row: 2)) == 6
-    with pytest.raises(InputError, match=r"a\.jsonl: 2,000 characters are asked for \(1 of 2,000\), 1,000 are there"):
+    with pytest.raises(InputError, match=r"a\.jsonl: 2,000 characters asked for \(1 of 2,000\), 1,000 are there"):
         read(Text, one, tokens=2000, hygiene={"near_duplicates": None})
 
 
@@ -251,7 +259,7 @@ def test_every_row_is_accounted_for(
     try:
         _, ledger = read(Dialogue, one, two)  # the account is checked there
     except InputError as error:
-        assert share is not None and ("are asked for" in str(error) or "no row is left to mix" in str(error))
+        assert share is not None and ("asked for" in str(error) or "no row is left to mix" in str(error))
     else:
         assert ledger[0].read == len(rows) + 4 and ledger[1].read == 4
 
