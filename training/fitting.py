@@ -159,18 +159,29 @@ def _watcher(phase: str, say: Callable[[str], None]) -> Any:
 
         def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             folder = Path(args.output_dir)
-            if model is not None and not all(weight.isfinite().all() for weight in model.parameters()):
+            if model is not None and not all(_finite(weight) for weight in model.parameters()):
                 raise _not_finite("a weight is no finite number", folder, state.global_step)
+<<<<<<< HEAD
             wait()  # each process writes its random state into the checkpoint
             if is_first():
                 sealed(folder / f"checkpoint-{state.global_step}")
             wait()
+=======
+            _await_all()  # each process writes its own random state
+            if state.is_world_process_zero:
+                sealed(folder / f"checkpoint-{state.global_step}")
+>>>>>>> t_pipeline
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs:
                 say(f"{phase}: step {state.global_step:,} of {state.max_steps:,}, loss {float(logs['loss']):.4f}")
 
     return Watcher()
+
+
+def _finite(weight: Any) -> bool:
+    here = weight.to_local() if hasattr(weight, "to_local") else weight  # the part that this process has
+    return bool(here.isfinite().all())
 
 
 def _set_rate(scheduler: Any, optimizer: Any, rate: float) -> None:
