@@ -161,16 +161,10 @@ def _watcher(phase: str, say: Callable[[str], None]) -> Any:
             folder = Path(args.output_dir)
             if model is not None and not all(_finite(weight) for weight in model.parameters()):
                 raise _not_finite("a weight is no finite number", folder, state.global_step)
-<<<<<<< HEAD
             wait()  # each process writes its random state into the checkpoint
             if is_first():
                 sealed(folder / f"checkpoint-{state.global_step}")
             wait()
-=======
-            _await_all()  # each process writes its own random state
-            if state.is_world_process_zero:
-                sealed(folder / f"checkpoint-{state.global_step}")
->>>>>>> t_pipeline
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs:

@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("sacrebleu")
 pytest.importorskip("rouge_score")
 
-from chimed_rag.errors import InputError  # noqa: E402
-from chimed_rag.generation.language_model import Completion  # noqa: E402
-from training.overlap import (  # noqa: E402
+from chimed_rag.errors import InputError
+from chimed_rag.generation.language_model import Completion
+from training.overlap import (
     distinct_n,
     length_ratio,
     repetition_rate,
