@@ -18,8 +18,8 @@ from training.arithmetic import Step
 from training.language import with_lora
 from training.plan import LIBRARIES, compared, plan, plan_text
 from training.prefer import PreferSettings
-from training.settings import read_yaml, validated
-from training.stages import Lora
+from training.settings import ROOT, read_yaml, validated
+from training.stages import STAGES, Lora
 
 SIZES: dict[str, Any] = {
     "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -244,3 +244,37 @@ def test_what_cannot_be_planned_says_why(config: Path) -> None:
     assert missing.tokens is None and "not planned" in str(missing) and "gone.jsonl" in str(missing)
     with pytest.raises(ConfigError, match="stage: missing; one of: "):
         plan_text(config, ["stage=null"])
+
+
+# -- the configurations that come with it -------------------------------------------------------------------------
+
+CONFIGS = ROOT / "training" / "configs"
+STAGED = sorted(
+    path.name for path in CONFIGS.glob("*.yaml") if path.name.startswith(("13b_", "prefer_", "pretrain_nano_gpu"))
+)
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_every_configuration_is_valid_and_can_be_planned(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text(json.dumps({**SIZES, "model_type": "llama"}), "utf-8")
+    monkeypatch.setenv("TINY", str(tmp_path))
+    data = read_yaml(CONFIGS / name)
+    pytest.importorskip(f"training.{data['stage']}")
+    known = STAGES.get(data["stage"]).settings
+    settings = validated(known, data, name)
+    if settings.base and "/" in settings.base and not settings.base.startswith(("SYNLP", "$")):
+        settings = validated(known, {**data, "base": "$TINY/base"}, name)  # made by the stage before
+    planned = plan(settings, rate=1e12)
+    assert planned.fits, planned
+
+
+def test_one_gpu_of_141_gb_trains_all_of_13_billion_weights() -> None:
+    """The plan of the profile, with room: 79 GB of states and what a batch takes."""
+    pytest.importorskip("training.sft")
+    data = read_yaml(CONFIGS / "13b_full.yaml")
+    planned = plan(validated(STAGES.get("sft").settings, data, "13b_full.yaml"), rate=1e12)
+    states = planned.step.weights + planned.step.gradients + planned.step.optimizer_states
+    assert states == pytest.approx(79e9, rel=0.01) and planned.peak < 0.7 * 141e9
