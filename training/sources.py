@@ -87,7 +87,7 @@ def split(rows: list[AnyRow], held_out: int, seed: int) -> tuple[list[AnyRow], l
     """(training rows, held-out rows), each in their order; all rows that begin with the same prompt are on one side.
 
     At most so many rows are held out, in whole prompts, drawn by a hash of seed and prompt, so that the order of the
-    rows does not matter.
+    rows does not matter. Of no rows, both sides are empty.
 
     Raises:
         InputError: nothing would be left to train on, or to measure.

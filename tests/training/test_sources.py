@@ -284,6 +284,7 @@ def test_a_split_keeps_the_rows_of_a_prompt_together() -> None:
         assert backwards[1] == held_out[::-1]
     assert split(rows, 10, 1) != split(rows, 10, 2)
     assert split(rows, 0, 1) == (rows, [])
+    assert split([], 10, 1) == ([], [])
 
 
 def test_a_split_that_leaves_nothing_is_an_error() -> None:
