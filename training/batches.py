@@ -117,7 +117,7 @@ def audit(renderer: Renderer, dialogue: Dialogue, row: Rendered, *, last_only: b
         text = renderer.tokenizer.decode(tokens[:-1], skip_special_tokens=False)
         if text == reply:
             found["replies as written"] += 1
-        elif _folded(text) == _folded(reply):
+        elif text == text.strip() and _folded(text) == _folded(reply):
             found["replies made harmless"] += 1
         else:
             raise InputError(f"{_name(dialogue)}: what would be learned of reply {place} is not what the reply says")

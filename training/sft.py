@@ -80,11 +80,7 @@ def _train(settings: SftSettings, run: Run) -> None:
         return _fit(model, tokenizer, found.rendered, settings, folder, run, packing=settings.packing)
 
     place = run.phase("fit", make)
-    replies = found.counts["replies as written"] + found.counts["replies made harmless"]
-    audited = [
-        Gate.of("share of learned stretches that are replies to their end (mask audit)", 1.0, n=replies, at_least=1)
-    ]
-    conclude(run, place, [*audited, *_measured(settings, run, place, apart)], settings.gates)
+    conclude(run, place, _measured(settings, run, place, apart), settings.gates)
 
 
 STAGE = Stage(SftSettings, _train)
@@ -158,6 +154,7 @@ def _fit(
     how = settings.fit.model_copy(update={"bf16": settings.fit.bf16 and fast_bf16(device)})
     if how.bf16 != settings.fit.bf16:
         run.say("this processor has no bfloat16 of its own: computed in float32, which is faster here")
+        run.card.description += "\n\nComputed in float32: the processor has no bfloat16 of its own."
     data, collate, order = _batches(model, tokenizer, rows, settings, run, packing)
     trainer = Trainer(
         model=model,
