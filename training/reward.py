@@ -96,6 +96,8 @@ def rows_of(settings: RewardSettings, run: Run, renderer: Any = None) -> Rows:
         raise InputError("a reward model is measured on held-out lists; set data.held_out")
     training, held_out = split(lists, settings.data.held_out, settings.seed)
     run.data(ledger)
+    if (hygiene := settings.data.hygiene).evaluation is not None:
+        run.card.checked_against = f"{hygiene.evaluation}, {hygiene.gram}-grams"
     if renderer is not None:
         training = short_enough(training, renderer, settings.max_tokens, run, "training")
         held_out = short_enough(held_out, renderer, settings.max_tokens, run, "held-out")
@@ -218,7 +220,8 @@ def _end(settings: RewardSettings, run: Run, place: Path, rows: Rows, scorer: Sc
 def _scores_of(report: RewardReport) -> str:
     return (
         f"{report.all.pairs:,} pairs of {report.lists:,} held-out lists with {report.all.prompts:,} prompts; n of each "
-        f"kind is in {FILE}."
+        f"kind is in {FILE}. Calibration error {report.calibration:.3f}; scores {report.mean:.2f} ± "
+        f"{report.deviation:.2f}."
     )
 
 

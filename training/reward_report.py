@@ -86,12 +86,6 @@ class RewardReport(BaseModel):
                 found["longest reply"][name] = part.longest
                 found["difference"][name] = part.difference
         found["model"]["Kendall's τ"] = self.kendall
-        for name, value in (
-            ("calibration error", self.calibration),
-            ("mean", self.mean),
-            ("deviation", self.deviation),
-        ):
-            found["model"][name] = Interval(value=value, low=value, high=value)
         return found
 
     def gates(self, *, hard: bool, at_least: float = 0.7) -> list[Gate]:
