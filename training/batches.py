@@ -18,12 +18,10 @@ from chimed_rag.errors import InputError
 from chimed_rag.generation.base import Message
 from chimed_rag.generation.chat import Rendered, Renderer
 from training.contracts import Dialogue
-
-IGNORED = -100
-"""The label of a token that is not learned, as torch has it."""
+from training.packing import IGNORED, Packed, Piece, pack
 
 
-class Rows(NamedTuple):
+class Conversations(NamedTuple):
     """Dialogues that fit, shortened where they had to be, and their tokens; `counts` says what became of all.
 
     `counts` has "read", "kept", "too long" (dropped; read = kept + too long), of the kept ones "shortened", and
@@ -46,7 +44,9 @@ class Rows(NamedTuple):
         )
 
 
-def render(renderer: Renderer, dialogues: Iterable[Dialogue], max_tokens: int, *, last_only: bool = False) -> Rows:
+def render(
+    renderer: Renderer, dialogues: Iterable[Dialogue], max_tokens: int, *, last_only: bool = False
+) -> Conversations:
     """Renders and audits dialogues.
 
     Args:
@@ -59,7 +59,7 @@ def render(renderer: Renderer, dialogues: Iterable[Dialogue], max_tokens: int, *
         InputError: none fits, one cannot be rendered, or what would be learned is not what the replies say.
         GeneratorError: the chat template refuses one; see `Renderer.training`.
     """
-    found = Rows([], [], Counter())
+    found = Conversations([], [], Counter())
     longest = 0
     for dialogue in dialogues:
         found.counts["read"] += 1
@@ -127,6 +127,15 @@ def audit(renderer: Renderer, dialogue: Dialogue, row: Rendered, *, last_only: b
 def labels(row: Rendered) -> list[int]:
     """The token where it is learned, else `IGNORED`."""
     return [token if learned else IGNORED for token, learned in zip(row.ids, row.mask, strict=True)]
+
+
+def packed(rows: Sequence[Rendered], length: int, pad_id: int) -> Packed:
+    """Conversations as packed rows of `length` tokens, none of which sees another; what is learned stays learned.
+
+    Raises:
+        InputError: one is longer than a row.
+    """
+    return pack((Piece(row.ids, row.mask) for row in rows), length, pad_id)
 
 
 class Padded:
