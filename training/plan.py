@@ -5,8 +5,8 @@ length, the machine. Time is tokens × operations a token over a share of the ra
 matrices, measured in a tenth of a second, or given. That share is .5 on a CPU (.43 to .58 with models of 0.3 and 2.5
 million weights on one core); on a GPU .4, the goal of `benchmarks/gpu_training.py`, and .15 for models whose matrices
 are too small to fill one, both assumed. Not covered: the time in which replies are sampled (GRPO, rejection sampling)
-or measured. Of a process on a CPU the peak is more than the plan where the rows weigh more than the model (1.30 of it, for
-0.5 million weights and 2,795 pairs compared with the evaluation sets).
+or measured. A process on a CPU takes more than the plan where rows weigh more than the model (1.30 of it, for 0.5
+million weights and 2,795 pairs compared with the evaluation sets).
 """
 
 from __future__ import annotations

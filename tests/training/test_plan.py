@@ -282,7 +282,6 @@ def test_every_configuration_is_valid_and_can_be_planned(
     (tmp_path / "base" / "config.json").write_text(json.dumps({**SIZES, "model_type": "llama"}), "utf-8")
     monkeypatch.setenv("TINY", str(tmp_path))
     data = read_yaml(CONFIGS / name)
-    pytest.importorskip(f"training.{data['stage']}")
     known = STAGES.get(data["stage"]).settings
     settings = validated(known, data, name)
     if settings.base and "/" in settings.base and not settings.base.startswith(("SYNLP", "$")):
@@ -293,7 +292,6 @@ def test_every_configuration_is_valid_and_can_be_planned(
 
 def test_one_gpu_of_141_gb_trains_all_of_13_billion_weights() -> None:
     """The plan of the profile, with room: 79 GB of states and what a batch takes."""
-    pytest.importorskip("training.sft")
     data = read_yaml(CONFIGS / "13b_full.yaml")
     planned = plan(validated(STAGES.get("sft").settings, data, "13b_full.yaml"), rate=1e12)
     states = planned.step.weights + planned.step.gradients + planned.step.optimizer_states
