@@ -242,8 +242,28 @@ def test_what_cannot_be_planned_says_why(config: Path) -> None:
         plan(settings(config, "base=someone/else"), rate=1.0)
     missing = plan(settings(config, "data.sources.0.path=$HERE/gone.jsonl"), rate=1.0)
     assert missing.tokens is None and "not planned" in str(missing) and "gone.jsonl" in str(missing)
-    with pytest.raises(ConfigError, match="stage: missing; one of: "):
+    with pytest.raises(ConfigError, match="does not say its stage; add --set stage=NAME, one of: "):
         plan_text(config, ["stage=null"])
+
+
+def test_the_stages_of_a_pipeline_are_planned_one_after_the_other(config: Path, tmp_path: Path) -> None:
+    """The second stage's base is still to be made; it has the shape of the first."""
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(
+        "output_dir: $HERE/chain\n"
+        "shared: {device: cpu, max_tokens: 64, data: {hygiene: {evaluation: null}}, fit: {max_steps: 5}}\n"
+        "stages:\n"
+        "  - name: first\n    stage: pretrain\n"
+        "    shape: {vocabulary: 1000, hidden: 64, layers: 3, feed_forward: 176}\n"
+        "    data: {sources: [{path: $HERE/ranked.jsonl, form: texts}]}\n"
+        '  - name: last\n    stage: prefer\n    base: "{previous}"\n'
+        "    data: {sources: [{path: $HERE/ranked.jsonl, form: ranked}]}\n",
+        "utf-8",
+    )
+    said = plan_text(path, ["stages.last.fit.batch_size=4"])
+    tied = numbers(model(tie_word_embeddings=True))
+    assert said.count(f"{tied:,} weights") == 2 and "8 rows of 64 tokens at once" in said
+    assert said.splitlines()[0] == "first" and said.splitlines()[-1].startswith("all: ")
 
 
 # -- the configurations that come with it -------------------------------------------------------------------------
@@ -262,7 +282,6 @@ def test_every_configuration_is_valid_and_can_be_planned(
     (tmp_path / "base" / "config.json").write_text(json.dumps({**SIZES, "model_type": "llama"}), "utf-8")
     monkeypatch.setenv("TINY", str(tmp_path))
     data = read_yaml(CONFIGS / name)
-    pytest.importorskip(f"training.{data['stage']}")
     known = STAGES.get(data["stage"]).settings
     settings = validated(known, data, name)
     if settings.base and "/" in settings.base and not settings.base.startswith(("SYNLP", "$")):
@@ -273,7 +292,6 @@ def test_every_configuration_is_valid_and_can_be_planned(
 
 def test_one_gpu_of_141_gb_trains_all_of_13_billion_weights() -> None:
     """The plan of the profile, with room: 79 GB of states and what a batch takes."""
-    pytest.importorskip("training.sft")
     data = read_yaml(CONFIGS / "13b_full.yaml")
     planned = plan(validated(STAGES.get("sft").settings, data, "13b_full.yaml"), rate=1e12)
     states = planned.step.weights + planned.step.gradients + planned.step.optimizer_states
