@@ -24,10 +24,11 @@ from training.gates import Gate
 from training.settings import ROOT
 
 _LIBRARIES = (
-    *("accelerate", "chimed-rag", "datasets", "model2vec", "numpy", "sentence-transformers", "tantivy", "tokenizers"),
-    *("torch", "transformers"),
+    *("accelerate", "chimed-rag", "datasets", "model2vec", "numpy", "peft", "sentence-transformers", "tantivy"),
+    *("tokenizers", "torch", "transformers", "trl"),
 )
-_LISTED = (".safetensors", ".json", ".txt", ".npz", ".npy")
+_LISTED = (".safetensors", ".json", ".txt", ".npz", ".npy", ".jinja", ".model")
+_ABOUT = ("card.json", "manifest.json")
 
 
 class Point(BaseModel):
@@ -76,10 +77,16 @@ class Card(BaseModel):
     """What was scored: how many held-out pairs, among how many passages."""
     gates: list[Gate] = Field(default_factory=list)
     """What the model had to reach, and whether it did."""
+    peak_memory: int = 0
+    """Bytes that the process held at the most (`launch.peak_memory`): of the GPU if one was used."""
     seconds: float = 0.0
     """Wall time of the last start of the run; a resumed run took longer in all."""
     resumed: int = 0
     """How many times the run was started again."""
+    accepted: list[str] = Field(default_factory=list)
+    """Settings that were changed while it was under way."""
+    manifest: str = ""
+    """SHA-256 of manifest.json (`lineage`)."""
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the model's files."""
 
@@ -89,16 +96,21 @@ def write_card(card: Card, folder: Path) -> None:
     card.created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     card.versions = versions()
     card.machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    card.files = {
-        path.relative_to(folder).as_posix(): file_sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in _LISTED and path.name != "card.json" and "work" not in path.relative_to(folder).parts[:1]
-    }
+    card.files = card.files or model_files(folder)
     (folder / "README.md").write_text(_page(card), "utf-8")
     # At once and last: where there is a card.json, the model is complete.
     partial = folder / "card.json.partial"
     partial.write_text(card.model_dump_json(indent=1) + "\n", "utf-8")
     partial.replace(folder / "card.json")
+
+
+def model_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a model's folder, by its path in there; not of its papers, nor of a run under way."""
+    return {
+        name.as_posix(): file_sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in _LISTED and (name := path.relative_to(folder)).name not in _ABOUT and name.parts[0] != "work"
+    }
 
 
 def versions() -> dict[str, str]:
@@ -186,29 +198,35 @@ _MANY = 5
 """Of so many files of one folder, the page has one row for all; card.json has each."""
 
 
-def _data_rows(data: Sequence[Account]) -> list[tuple[str, ...]]:
+def by_folder(data: Sequence[Account]) -> list[tuple[Account, int]]:
+    """Accounts with how many files each is of: the many files of one folder and licence have one together."""
     folders: dict[tuple[str, str], list[Account]] = {}
     for entry in data:
         folders.setdefault((entry.path.rpartition("/")[0], entry.licence), []).append(entry)
-    rows = []
+    found = []
     for (folder, licence), entries in folders.items():
         if len(entries) < _MANY:
-            rows += [_data_row(entry, f"`{entry.path}`", f"`{entry.sha256[:16]}…`") for entry in entries]
+            found += [(entry, 1) for entry in entries]
             continue
-        whole = Account(path=folder, sha256="", licence=licence)
+        whole = Account(path=f"{folder}/", sha256="", licence=licence)
         for entry in entries:
             whole.rows += entry.rows
             whole.read += entry.read
             whole.kept += entry.kept
             whole.dropped.update(entry.dropped)
-        rows.append(_data_row(whole, f"`{folder}/` ({len(entries)} files)", "in card.json"))
+        found.append((whole, len(entries)))
+    return found
+
+
+def _data_rows(data: Sequence[Account]) -> list[tuple[str, ...]]:
+    rows = []
+    for entry, files in by_folder(data):
+        name = f"`{entry.path}`" + (f" ({files} files)" if files > 1 else "")
+        digest = "in card.json" if files > 1 else f"`{entry.sha256[:16]}…`"
+        dropped = ", ".join(f"{reason} {n:,}" for reason, n in sorted(entry.dropped.items())) or "none"
+        counts = (f"{n:,}" for n in (entry.rows, entry.read, entry.kept))
+        rows.append((name, entry.licence or "not stated", *counts, dropped, digest))
     return rows
-
-
-def _data_row(entry: Account, name: str, digest: str) -> tuple[str, ...]:
-    dropped = ", ".join(f"{reason} {n:,}" for reason, n in sorted(entry.dropped.items())) or "none"
-    counts = (f"{n:,}" for n in (entry.rows, entry.read, entry.kept))
-    return (name, entry.licence or "not stated", *counts, dropped, digest)
 
 
 def _mined_lines(negatives: Mapping[str, Mapping[str, int]]) -> list[str]:

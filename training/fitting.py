@@ -1,8 +1,8 @@
 """What all training loops share: settings of the optimisation, the arguments of the trainers, resuming.
 
 On a CPU, a run that was killed and goes on ends with the same weights as one that was not: the order of the batches
-comes from the seed, and a checkpoint carries weights, optimizer, schedule and random states. Not covered: losses and
-data (a module a kind). Needs torch and transformers.
+comes from the seed, and a checkpoint carries weights, optimizer, schedule and random states. A loss that is no number
+is an error. Not covered: losses and data (a module a kind). Needs torch and transformers.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from training.card import Point
-from training.checkpoints import newest_whole, seal
-from training.launch import Machine, witness
+from training.checkpoints import TrainingError, newest_whole, seal
+from training.launch import Machine, is_first, wait, witness
 from training.launch import arguments as of_machine
 from training.settings import Settings
 
@@ -51,6 +51,11 @@ class Optimisation(Settings):
     log_every: int = Field(50, ge=1)
     machine: Machine = Machine()
 
+
+LIVE = ("learning_rate", "schedule", "warmup", "epochs", "max_steps", "save_every", "log_every")
+"""Keys of the optimisation that may change while a run is under way (`Run`'s `accept`): `fit` makes them take effect.
+A batch size or a seed would deal the remaining batches anew, so that some rows are never seen; weight decay lies in the
+optimizer's state."""
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -95,6 +100,7 @@ def arguments(settings: Optimisation, folder: Path, *, seed: int, device: str) -
         "save_steps": settings.save_every,
         "save_total_limit": 2,
         "logging_steps": settings.log_every,
+        "logging_nan_inf_filter": False,  # would write the mean of earlier losses in place of one that is no number
         "report_to": "none",
         "disable_tqdm": True,
         **of_machine(settings.machine),
@@ -106,12 +112,14 @@ def fit(trainer: Any, folder: Path, say: Callable[[str], None], *, machine: Mach
 
     Raises:
         InputError: the trainer did not get the processes and the distribution that `machine` asks for.
+        TrainingError: a loss or a weight is no finite number; the newest whole checkpoint of before is kept.
     """
     from transformers import PrinterCallback
 
     witness(trainer, machine)
     trainer.remove_callback(PrinterCallback)  # prints to standard output
     trainer.add_callback(_watcher(folder.name, say))
+    _watch_losses(trainer, folder)
     checkpoint = newest_whole(folder)
     if checkpoint is not None:
         say(f"{folder.name}: goes on from {checkpoint.name}")
@@ -120,19 +128,68 @@ def fit(trainer: Any, folder: Path, say: Callable[[str], None], *, machine: Mach
     return [Point(phase=folder.name, step=entry["step"], loss=round(float(entry["loss"]), 6)) for entry in readings]
 
 
+def _watch_losses(trainer: Any, folder: Path) -> None:
+    """Looks at each batch's loss before the optimizer's step: callbacks see means of many, and see them late."""
+    step = trainer.training_step
+
+    def watched(*args: Any, **how: Any) -> Any:
+        loss = step(*args, **how)
+        if not loss.isfinite().all():
+            raise _not_finite(f"the loss is {loss.item()}", folder, trainer.state.global_step)
+        return loss
+
+    trainer.training_step = watched
+
+
+def _not_finite(what: str, folder: Path, step: int) -> TrainingError:
+    return TrainingError(
+        f"{folder.name}: {what} after step {step:,}; checkpoints of before are kept in {folder}. Take a lower "
+        "learning_rate or a longer warmup, and look for rows that are odd"
+    )
+
+
 def _watcher(phase: str, say: Callable[[str], None]) -> Any:
-    """A callback that seals each checkpoint once it is written, and tells the loss."""
+    """A callback that seals checkpoints once they are written, lets changed settings count, and tells the loss."""
     from transformers import TrainerCallback
 
     class Watcher(TrainerCallback):  # type: ignore[misc, unused-ignore]
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            sealed(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        def on_train_begin(self, args: Any, state: Any, control: Any, **what: Any) -> None:
+            state.save_steps, state.logging_steps = args.save_steps, args.logging_steps
+            _set_rate(what["lr_scheduler"], what["optimizer"], args.learning_rate)
+
+        def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            folder = Path(args.output_dir)
+            if model is not None and not all(_finite(weight) for weight in model.parameters()):
+                raise _not_finite("a weight is no finite number", folder, state.global_step)
+            wait()  # each process writes its random state into the checkpoint
+            if is_first():
+                sealed(folder / f"checkpoint-{state.global_step}")
+            wait()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs:
                 say(f"{phase}: step {state.global_step:,} of {state.max_steps:,}, loss {float(logs['loss']):.4f}")
 
     return Watcher()
+
+
+def _finite(weight: Any) -> bool:
+    here = weight.to_local() if hasattr(weight, "to_local") else weight  # the part that this process has
+    return bool(here.isfinite().all())
+
+
+def _set_rate(scheduler: Any, optimizer: Any, rate: float) -> None:
+    """Puts the settings' learning rate and schedule over those that a checkpoint brought, which else win in silence.
+
+    Without a change it computes the very numbers that are there.
+    """
+    if not hasattr(scheduler, "lr_lambdas"):
+        return  # DeepSpeed keeps its own
+    scheduler.base_lrs = [rate for _ in scheduler.base_lrs]
+    rates = [rate * factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+    for group, now in zip(optimizer.param_groups, rates, strict=True):
+        group["initial_lr"], group["lr"] = rate, now
+    scheduler._last_lr = rates
 
 
 def sealed(checkpoint: Path) -> None:

@@ -172,7 +172,10 @@ def with_lora(model: Any, lora: Lora, *, vocabulary: bool = False) -> Any:
     )
     with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 by a name that is going
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
+    if vocabulary:  # no folder holds the extended model; peft would look for it there, and on the hub, at each save
+        adapted.peft_config["default"].base_model_name_or_path = ""
+    return adapted
 
 
 def save_model(model: Any, tokenizer: Any, folder: str | Path) -> None:
@@ -181,14 +184,18 @@ def save_model(model: Any, tokenizer: Any, folder: str | Path) -> None:
     Raises:
         InputError: a merged weight is not finite, or the folder cannot be written.
     """
+    from chimed_rag.encoders.hub import no_bars
+
     folder = Path(folder)
     if hasattr(model, "merge_and_unload"):
         try:
             model = model.merge_and_unload(safe_merge=True)
         except ValueError as error:
             raise InputError(f"the adapters cannot be merged: {error}") from error
+    model.config.use_cache = True  # a Trainer turns it off, and leaves it so
     try:
-        model.save_pretrained(folder)
+        with no_bars():
+            model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     except OSError as error:
         raise InputError(f"{folder}: the model cannot be written ({error.strerror or error})") from error
@@ -205,6 +212,16 @@ def _no_reports() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(level)
+
+
+def fast_bf16(device: str) -> bool:
+    """Whether a device computes in bfloat16 faster than in float32; most CPUs only can do it slowly."""
+    import torch
+
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported())
+    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _place(folder_or_hub: str | Path) -> str:

@@ -53,12 +53,12 @@ class Machine(Settings):
     checkpointing: bool = False
 
 
-def require(machine: Machine, device: Literal["cpu", "cuda"], *, lora: bool = False) -> None:
+def require(machine: Machine, device: str, *, lora: bool = False) -> None:
     """Checks that this process can have what the machine asks for; costs nothing.
 
     Args:
         machine: what is asked for.
-        device: that the run will use.
+        device: that the run will use, as torch names it.
         lora: whether adapters are trained, and not the weights.
 
     Raises:

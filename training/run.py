@@ -1,11 +1,13 @@
 """One training run: its folder, its phases, and how it goes on after it was killed.
 
-    output_dir/           the model, card.json, README.md
+    output_dir/           the model, card.json, manifest.json, gates.json if it was judged, README.md
     work/ (in output_dir) while the run lasts: run.json (settings, data hashes) and a folder a phase (checkpoint-N while
                           it is trained, then model/ and curve.json, sealed)
 
-A run that is started again with the same settings and data goes on where it was; with others it is refused, as the
-trainers beneath would silently keep the old learning rate and batch size. Not covered: what a phase does.
+A run that is started again with the same settings, data and parents goes on where it was; with others it is refused,
+as the trainers beneath would silently keep the old learning rate and batch size. Some settings may be changed under way
+if they are accepted by name (`fitting.LIVE`). Not covered: what a phase does; runs of several processes, of which the
+first alone may write.
 """
 
 from __future__ import annotations
@@ -13,16 +15,20 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from chimed_rag.errors import InputError
-from training.card import Card, Point, commit, plain, write_card
-from training.checkpoints import is_whole, seal
+from training.card import Card, Point, commit, model_files, plain, write_card
+from training.checkpoints import CHECKPOINTS, is_whole, seal, writing
 from training.files import Ledger
+from training.fitting import LIVE
 from training.gates import FILE as GATES
 from training.gates import Gate, read_gates, require, write_gates
+from training.launch import peak_memory
+from training.lineage import FILE as MANIFEST
+from training.lineage import Parent, parents_of, read_manifest, write_manifest
 from training.settings import Settings, located
 
 STATE = "run.json"
@@ -37,11 +43,14 @@ class Run:
         settings: all that determines the model; compared with those of an earlier start.
         output_dir: where the model goes, as the configuration writes it.
         card: filled in as the run goes on.
+        accept: keys of the settings (`fit.learning_rate`) that may differ from those of an earlier start; they count
+            for what is still to be done.
         fresh: throw away what an earlier start left (the work folder and the card) and begin anew.
         say: where progress is told.
 
     Raises:
-        InputError: the folder belongs to a run with other settings, or holds files that no run made.
+        InputError: the folder belongs to a run with other settings or parents, or holds files that no run made; or a
+            key to be accepted cannot be changed under way.
         GateError: it is finished, and a gate of it failed that the settings enforce.
     """
 
@@ -51,6 +60,7 @@ class Run:
         output_dir: str,
         card: Card,
         *,
+        accept: Sequence[str] = (),
         fresh: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -59,31 +69,38 @@ class Run:
         self._started = time.monotonic()
         self.gates: list[Gate] = []
         now = plain(settings) | _PASSED_OVER
+        self._parents = parents_of(plain(settings))
         state, card_file = self.work / STATE, self.folder / "card.json"
         if fresh:
             self._clear(card_file)
         self.finished = False
         if card_file.is_file():
-            then = json.loads(card_file.read_text("utf-8"))["settings"] | _PASSED_OVER
-            self._same(then, now)
+            self._same(json.loads(card_file.read_text("utf-8"))["settings"] | _PASSED_OVER, now, ())
+            manifest = read_manifest(self.folder)
+            self._same_parents(manifest.parents if manifest else {})
             self.finished = True
             self.gates = read_gates(self.folder)
             if plain(settings).get("gates", False):
                 require(self.gates, self.folder)
             shutil.rmtree(self.work, ignore_errors=True)  # killed just before it would have been removed
         elif state.is_file():
-            self._state = json.loads(state.read_text("utf-8"))
-            self._same(self._state["settings"], now)
-            self.gates = read_gates(self.folder)
+            self._state = {"accepted": [], "parents": {}} | json.loads(state.read_text("utf-8"))
             self._state["resumed"] += 1
-            say(f"going on in {self.folder}")
+            changes = self._same(self._state["settings"], now, accept)
+            self._state["accepted"] += [f"{change}, from restart {self._state['resumed']} on" for change in changes]
+            self._state["settings"] = now
+            self._same_parents({key: Parent(**parent) for key, parent in self._state["parents"].items()})
+            self.gates = read_gates(self.folder)
+            say("; ".join([f"going on in {self.folder}", *changes]))
         else:
             if self.folder.exists() and any(self.folder.iterdir()) and not fresh:
                 raise InputError(
                     f"{self.folder} holds other files; give another output_dir, or --fresh to write over them"
                 )
             # Nothing is written before the data were read: a first start that fails leaves the folder free.
-            self._state = {"settings": now, "data": {}, "resumed": 0, "negatives": {}, "commits": []}
+            parents = {key: parent.model_dump() for key, parent in self._parents.items()}
+            self._state = {"settings": now, "data": {}, "resumed": 0, "negatives": {}, "commits": [], "accepted": []}
+            self._state["parents"] = parents
 
     def data(self, ledger: Ledger) -> None:
         """Notes the data; call it once all files are read, before anything is trained.
@@ -107,19 +124,23 @@ class Run:
         Args:
             name: of the phase; a folder in `work`.
             make: trains, given the phase's folder; leaves the model in its `model/` and returns the curve.
+
+        Raises:
+            TrainingError: the disk is full.
         """
         folder = self.work / name
         curve = folder / "curve.json"
-        if not is_whole(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self.say(f"{name}: begins")
-            points = make(folder)
-            for checkpoint in folder.glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
-            curve.write_text(json.dumps([point.model_dump() for point in points]), "utf-8")
-            seal(folder)
-        else:
+        if is_whole(folder):
             self.say(f"{name}: was finished before")
+        else:
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                self.say(f"{name}: begins")
+                points = make(folder)
+                curve.write_text(json.dumps([point.model_dump() for point in points]), "utf-8")
+                seal(folder)
+        for checkpoint in folder.glob(CHECKPOINTS):
+            shutil.rmtree(checkpoint)
         self.card.curve += [Point(**point) for point in json.loads(curve.read_text("utf-8"))]
         return folder / "model"
 
@@ -135,14 +156,24 @@ class Run:
         write_gates(self.gates, self.folder)
 
     def finish(self, model: Path) -> None:
-        """Moves the last model into the run's folder, writes the card, and removes the work folder."""
-        shutil.copytree(model, self.folder, dirs_exist_ok=True)
-        self.card.commit = ", ".join(self._state["commits"])
-        self.card.negatives = self._state["negatives"]
-        self.card.gates = self.gates
-        self.card.resumed = self._state["resumed"]
-        self.card.seconds = round(time.monotonic() - self._started, 1)
-        write_card(self.card, self.folder)
+        """Moves the last model into the run's folder, writes manifest and card, and removes the work folder.
+
+        Raises:
+            TrainingError: the disk is full.
+        """
+        with writing(self.folder):
+            shutil.copytree(model, self.folder, dirs_exist_ok=True)
+            self.card.commit = ", ".join(self._state["commits"])
+            self.card.negatives = self._state["negatives"]
+            self.card.accepted = self._state["accepted"]
+            self.card.gates = self.gates
+            self.card.resumed = self._state["resumed"]
+            self.card.peak_memory = peak_memory()
+            self.card.seconds = round(time.monotonic() - self._started, 1)
+            self.card.files = model_files(self.folder)
+            self.card.manifest = write_manifest(self.card, self.folder, self._parents)
+            write_card(self.card, self.folder)
+        self.finished = True
         shutil.rmtree(self.work)
 
     def _clear(self, card_file: Path) -> None:
@@ -150,16 +181,34 @@ class Run:
         shutil.rmtree(self.work, ignore_errors=True)
         (self.folder / GATES).unlink(missing_ok=True)
         if card_file.is_file():
-            for name in [*json.loads(card_file.read_text("utf-8"))["files"], "README.md", "card.json"]:
+            for name in [*json.loads(card_file.read_text("utf-8"))["files"], "README.md", MANIFEST, "card.json"]:
                 (self.folder / name).unlink(missing_ok=True)
 
-    def _same(self, then: dict[str, Any], now: dict[str, Any]) -> None:
-        if then != now:
-            key = _first_difference(then, now)
+    def _same(self, then: dict[str, Any], now: dict[str, Any], accept: Sequence[str]) -> list[str]:
+        """Whether the settings are the same but for what is accepted; says what that changes."""
+        changes = {key: f"{key}: {one!r} then, {other!r} now" for key, one, other in _differences(then, now)}
+        if dead := [key for key in changes if key in accept and key.rpartition(".")[2] not in LIVE]:
             raise InputError(
-                f"{self.folder} belongs to a run with other settings ({key}); give another output_dir, or --fresh to "
-                "begin anew there"
+                f"{changes[dead[0]]}: this cannot be changed while a run is under way; what can: {', '.join(LIVE)}. "
+                "Begin anew with --fresh"
             )
+        for key, change in changes.items():
+            if key not in accept:
+                live = not (self.folder / "card.json").is_file() and key.rpartition(".")[2] in LIVE
+                raise InputError(
+                    f"{self.folder} belongs to a run with other settings ({change}); give another output_dir, or "
+                    "--fresh to begin anew there" + (f", or --accept {key} to go on with the new value" if live else "")
+                )
+        return list(changes.values())
+
+    def _same_parents(self, then: Mapping[str, Parent]) -> None:
+        for key, parent in then.items():
+            now = self._parents.get(key)
+            if now is not None and now.digest != parent.digest:
+                raise InputError(
+                    f"{key}: {now.path} is not the model that it was when {self.folder} was begun; start anew with "
+                    "--fresh"
+                )
 
     def _keep(self) -> None:
         self.work.mkdir(parents=True, exist_ok=True)
@@ -168,13 +217,13 @@ class Run:
         partial.replace(self.work / STATE)
 
 
-def _first_difference(then: Any, now: Any, key: str = "") -> str:
+def _differences(then: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted key, value then and value now of all that differs."""
     if isinstance(then, dict) and isinstance(now, dict):
         for name in {**then, **now}:
-            if then.get(name) != now.get(name):
-                return _first_difference(then.get(name), now.get(name), f"{key}.{name}" if key else name)
-    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+            yield from _differences(then.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
         for n, (one, other) in enumerate(zip(then, now, strict=True)):
-            if one != other:
-                return _first_difference(one, other, f"{key}.{n}")
-    return f"{key}: {then!r} then, {now!r} now"
+            yield from _differences(one, other, f"{key}.{n}")
+    elif then != now:
+        yield key, then, now

@@ -1,6 +1,6 @@
 """The stages that make a language model: what their settings share, how one is found by name, how one is run.
 
-Not covered: what a stage does (a module each). Needs no torch by itself.
+Not covered: what a stage does (a module each). Needs torch only where a stage does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pydantic import Field
 
 from chimed_rag.registry import Registry
 from training.card import Card, plain
-from training.fitting import Device, Optimisation
+from training.fitting import Device, Optimisation, device_name
+from training.launch import require
 from training.pairs import Hygiene
 from training.retriever import command
 from training.run import Run
@@ -135,6 +136,7 @@ def run_stage(
     overrides: Sequence[str] = (),
     *,
     fresh: bool = False,
+    accept: Sequence[str] = (),
     say: Callable[[str], None] = _log.info,
 ) -> Path:
     """Runs one stage, or goes on with it; returns the folder of the model. A finished one is left as it is.
@@ -144,6 +146,7 @@ def run_stage(
         config: its YAML file.
         overrides: `a.b=value`, put over the file's.
         fresh: begin anew in a folder that an earlier run left.
+        accept: keys that may differ from those of an earlier start (`Run`).
         say: where progress is told.
 
     Raises:
@@ -151,15 +154,24 @@ def run_stage(
         CorpusError: a data file cannot be read.
         GateError: a gate failed; the model is there, and the card says which.
     """
-    return run_settings(name, read_yaml(config, overrides), config, command(name, config, overrides), fresh, say)
+    made_by = command(name, config, overrides)
+    return run_settings(name, read_yaml(config, overrides), config, made_by, fresh, say, accept=accept)
 
 
 def run_settings(
-    name: str, data: dict[str, Any], where: str | Path, made_by: str, fresh: bool, say: Callable[[str], None]
+    name: str,
+    data: dict[str, Any],
+    where: str | Path,
+    made_by: str,
+    fresh: bool,
+    say: Callable[[str], None],
+    *,
+    accept: Sequence[str] = (),
 ) -> Path:
     """`run_stage` for keys that are there already (`pipeline`)."""
     stage: Stage = STAGES.get(name)
     settings = validated(stage.settings, {"stage": name, **data}, where)
+    require(settings.fit.machine, device_name(settings.device), lora=settings.lora is not None)
     card = Card(
         name=Path(settings.output_dir).name,
         stage=name,
@@ -171,7 +183,7 @@ def run_settings(
         configuration=data,
         settings=plain(settings),
     )
-    run = Run(settings, settings.output_dir, card, fresh=fresh, say=say)
+    run = Run(settings, settings.output_dir, card, fresh=fresh, accept=accept, say=say)
     if run.finished:
         say(f"{run.folder} holds this model already; --fresh trains it anew")
     else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -24,7 +24,8 @@ CONTEXT = 4_096
 SURE = 0.9
 """A reply is learned when each of its tokens is this probable: rounding does not change which is likeliest."""
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
-"""Tokens 0, 1 and 2, as in ChiMed-GPT. Its vocabulary has <human> and <bot> too, which its form does not use."""
+SPECIAL = (PAD, BOS, EOS, "<human>", "<bot>")
+"""The first tokens, 0, 1 and 2 as in ChiMed-GPT, whose vocabulary has <human> and <bot> too; its form uses neither."""
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
@@ -96,16 +97,27 @@ def _literature() -> Iterator[str]:
 
 @cache
 def _trained(special: tuple[str, ...]) -> str:
-    """A tokenizer of bytes and their pairs, as JSON; once in a process, for its two seconds."""
+    """The tokenizer of the starter literature; once in a process, for its two seconds."""
+    return byte_pairs(_literature(), special, VOCABULARY)
+
+
+def byte_pairs(texts: Iterable[str], special: Sequence[str], vocabulary: int) -> str:
+    """Learns a tokenizer of bytes and their pairs, which can write any text; as JSON, the same for the same texts.
+
+    Args:
+        texts: what it learns from.
+        special: tokens 0, 1, 2 and so on; `BOS` among them.
+        vocabulary: tokens at most; 256 of them are bytes.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     bpe.train_from_iterator(
-        _literature(),
+        texts,
         trainers.BpeTrainer(
-            vocab_size=VOCABULARY,
+            vocab_size=vocabulary,
             special_tokens=list(special),
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
@@ -117,16 +129,26 @@ def _trained(special: tuple[str, ...]) -> str:
     return serialized
 
 
-def _tokenizer(chat_template: bool) -> Any:
+def tokenizer_of(serialized: str, *, context: int, eos: str = EOS) -> Any:
+    """A tokenizer of transformers, of what `byte_pairs` gave; it pads on the left.
+
+    Args:
+        serialized: its JSON.
+        context: tokens that its model can read.
+        eos: the token that ends a text.
+    """
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    special = (PAD, BOS, EOS, *(("<|im_start|>", "<|im_end|>") if chat_template else ("<human>", "<bot>")))
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(_trained(special)),
-        bos_token=BOS, eos_token="<|im_end|>" if chat_template else EOS, pad_token=PAD, padding_side="left",
-        model_max_length=CONTEXT, clean_up_tokenization_spaces=False,
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(serialized), bos_token=BOS, eos_token=eos, pad_token=PAD,
+        padding_side="left", model_max_length=context, clean_up_tokenization_spaces=False,
     )  # fmt: skip
+
+
+def _tokenizer(chat_template: bool) -> Any:
+    special = (*SPECIAL[:3], *(("<|im_start|>", "<|im_end|>") if chat_template else SPECIAL[3:]))
+    tokenizer = tokenizer_of(_trained(special), context=CONTEXT, eos="<|im_end|>" if chat_template else EOS)
     if chat_template:
         tokenizer.chat_template = CHATML
     return tokenizer
