@@ -44,7 +44,7 @@ class RewardSettings(StageSettings):
         margin: by which scores should differ for each rank between two replies.
         center: see the module.
         hard_negatives: so many pairs, as a share of the lists, of a reply and the same one spoilt (`negatives`) are
-            learned from as well; then the model must tell held-out ones apart (a gate).
+            learned from as well; then the model must tell others apart, made by other rules (a gate).
         linear: of the kind `linear`.
     """
 
@@ -56,7 +56,7 @@ class RewardSettings(StageSettings):
 
 
 class Rows(NamedTuple):
-    """What is learned from, and what is measured on; `made` are hard negatives of held-out lists."""
+    """What is learned from, and what is measured on; `made` are hard negatives of held-out lists, by all rules."""
 
     training: list[Preference]
     lists: list[RankedList]
@@ -107,7 +107,11 @@ def rows_of(settings: RewardSettings, run: Run, renderer: Any = None) -> Rows:
     if settings.hard_negatives:
         number = max(1, round(settings.hard_negatives * len(training)))
         learned, counts = hard_negatives(training, number, settings.seed)
-        made, _ = hard_negatives(held_out, len(held_out), settings.seed)
+        made = [
+            pair
+            for unseen in (False, True)
+            for pair in hard_negatives(held_out, len(held_out), settings.seed, unseen=unseen)[0]
+        ]
         if renderer is not None:
             learned, made = (
                 [pair for pair in part if _longest(pair, renderer) <= settings.max_tokens] for part in (learned, made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 
 import pytest
 
@@ -23,15 +24,19 @@ def ranked(number: int, text: str = REPLY) -> RankedList:
     )
 
 
-def test_each_kind_changes_one_place() -> None:
-    found = spoilt(REPLY, 1)
-    assert {"dose", "drug", "disease", "negation", "strength", "population"} == set(KINDS) == set(found)
+@pytest.mark.parametrize("unseen", [False, True])
+def test_each_kind_changes_one_place(unseen: bool) -> None:
+    found = spoilt(REPLY, 1, unseen=unseen)
+    assert {"dose", "drug", "disease", "negation", "strength", "population"} == set(KINDS)
+    assert set(found) == set(KINDS)
     for wrong in found.values():
         assert wrong.text != REPLY
         changes = difflib.SequenceMatcher(None, REPLY, wrong.text, autojunk=False).get_opcodes()
         touched = [REPLY[a:b] for tag, a, b, _, _ in changes if tag != "equal"]
         assert sum(map(len, touched)) <= 12
         assert REPLY.startswith(wrong.right)
+        assert wrong.text.startswith(wrong.wrong)
+        assert wrong.wrong != wrong.right
     assert "布洛芬" not in found["drug"].text
     assert "高血压" not in found["disease"].text
     assert (
@@ -48,15 +53,25 @@ def test_kinds_are_balanced_and_short_right_beats_long_wrong() -> None:
     pairs, counts = hard_negatives([ranked(n) for n in range(24)], 24, 3)
     assert len(pairs) == 24 == sum(counts.values())
     assert {kind: sum(pair.kind.endswith(kind) for pair in pairs) for kind in KINDS} == dict.fromkeys(KINDS, 4)
-    short = [pair for pair in pairs if pair.kind.startswith("short:")]
-    assert 4 <= len(short) <= 12
+    forms = Counter(pair.kind.partition(":")[0] for pair in pairs)
+    assert forms["hard"] >= 12
+    assert min(forms["short"], forms["long"]) >= 2
     for pair in pairs:
         assert pair.weight == 1
+        one, other = len(pair.chosen), len(pair.rejected)
         if pair.kind.startswith("short:"):
-            assert len(pair.chosen) <= 0.8 * len(pair.rejected)
+            assert one <= 0.8 * other
+        elif pair.kind.startswith("long:"):
+            assert other <= 0.8 * one
         else:
-            assert pair.kind.startswith("hard:")
-            assert abs(len(pair.chosen) - len(pair.rejected)) <= 8
+            assert abs(one - other) <= 8
+
+
+def test_what_is_measured_is_made_by_rules_that_nothing_is_learned_from() -> None:
+    lists = [ranked(n) for n in range(24)]
+    seen, unseen = (hard_negatives(lists, 24, 3, unseen=part)[0] for part in (False, True))
+    assert {pair.kind for pair in unseen} == {f"unseen:{kind}" for kind in KINDS}
+    assert not {pair.rejected for pair in seen} & {pair.rejected for pair in unseen}
 
 
 def test_what_cannot_be_spoilt_is_counted() -> None:

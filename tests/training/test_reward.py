@@ -167,7 +167,7 @@ def test_adapters_and_margins(tmp_path: Path) -> None:
 
 def test_hard_negatives_are_learned_from_measured_and_asked_for(tmp_path: Path) -> None:
     said: list[str] = []
-    with pytest.raises(GateError, match="accuracy on held-out hard negatives"):
+    with pytest.raises(GateError, match="accuracy on hard negatives made by other rules"):
         run(tmp_path / "out", "hard_negatives=0.5", "fit.max_steps=1", "fit.learning_rate=1e-6", say=said.append)
     card = json.loads((tmp_path / "out" / "card.json").read_text("utf-8"))
     assert sum(card["negatives"]["hard negatives"].values()) == 26
@@ -175,6 +175,7 @@ def test_hard_negatives_are_learned_from_measured_and_asked_for(tmp_path: Path) 
     report = json.loads((tmp_path / "out" / "reward_report.json").read_text("utf-8"))
     # Replies of one sentence have no shorter right beginning.
     assert report["kinds"]["hard negatives"]["pairs"] == 12
+    assert report["kinds"]["hard negatives, other rules"]["pairs"] == 12
     assert "short right > long wrong" not in report["kinds"]
 
 
