@@ -198,29 +198,35 @@ _MANY = 5
 """Of so many files of one folder, the page has one row for all; card.json has each."""
 
 
-def _data_rows(data: Sequence[Account]) -> list[tuple[str, ...]]:
+def by_folder(data: Sequence[Account]) -> list[tuple[Account, int]]:
+    """Accounts with how many files each is of: the many files of one folder and licence have one together."""
     folders: dict[tuple[str, str], list[Account]] = {}
     for entry in data:
         folders.setdefault((entry.path.rpartition("/")[0], entry.licence), []).append(entry)
-    rows = []
+    found = []
     for (folder, licence), entries in folders.items():
         if len(entries) < _MANY:
-            rows += [_data_row(entry, f"`{entry.path}`", f"`{entry.sha256[:16]}…`") for entry in entries]
+            found += [(entry, 1) for entry in entries]
             continue
-        whole = Account(path=folder, sha256="", licence=licence)
+        whole = Account(path=f"{folder}/", sha256="", licence=licence)
         for entry in entries:
             whole.rows += entry.rows
             whole.read += entry.read
             whole.kept += entry.kept
             whole.dropped.update(entry.dropped)
-        rows.append(_data_row(whole, f"`{folder}/` ({len(entries)} files)", "in card.json"))
+        found.append((whole, len(entries)))
+    return found
+
+
+def _data_rows(data: Sequence[Account]) -> list[tuple[str, ...]]:
+    rows = []
+    for entry, files in by_folder(data):
+        name = f"`{entry.path}`" + (f" ({files} files)" if files > 1 else "")
+        digest = "in card.json" if files > 1 else f"`{entry.sha256[:16]}…`"
+        dropped = ", ".join(f"{reason} {n:,}" for reason, n in sorted(entry.dropped.items())) or "none"
+        counts = (f"{n:,}" for n in (entry.rows, entry.read, entry.kept))
+        rows.append((name, entry.licence or "not stated", *counts, dropped, digest))
     return rows
-
-
-def _data_row(entry: Account, name: str, digest: str) -> tuple[str, ...]:
-    dropped = ", ".join(f"{reason} {n:,}" for reason, n in sorted(entry.dropped.items())) or "none"
-    counts = (f"{n:,}" for n in (entry.rows, entry.read, entry.kept))
-    return (name, entry.licence or "not stated", *counts, dropped, digest)
 
 
 def _mined_lines(negatives: Mapping[str, Mapping[str, int]]) -> list[str]:

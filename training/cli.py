@@ -24,24 +24,26 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _stages() -> None:
-    """Keeps the name of a stage necessary while there is only one."""
+ConfigOption = Annotated[Path, typer.Option("--config", help="YAML file, such as those in training/configs.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Put over the file: seed=2, fit.epochs=3. May be repeated."),
+]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="Throw away what an earlier run left in output_dir and begin anew.")
+]
+AcceptOption = Annotated[
+    list[str] | None,
+    typer.Option("--accept", metavar="KEY", help="Go on although this key was changed: fit.learning_rate."),
+]
+
+
+def _err(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 @app.command()
-def retriever(
-    config: Annotated[Path, typer.Option("--config", help="YAML file, such as those in training/configs.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Put over the file: seed=2, rounds.0.epochs=3. May be repeated."
-        ),
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Throw away what an earlier run left in output_dir and begin anew.")
-    ] = False,
-) -> None:
+def retriever(config: ConfigOption, set_: SetOption = None, fresh: FreshOption = False) -> None:
     """Train an encoder or a reranker from pairs of query and passage.
 
     The configuration's `kind` says which: transformer (a small BERT or ModernBERT, from scratch or from a folder),
@@ -50,7 +52,77 @@ def retriever(
     """
     from training.retriever import train_retriever
 
-    typer.echo(train_retriever(config, set_ or (), fresh=fresh, say=lambda text: typer.echo(text, err=True)))
+    typer.echo(train_retriever(config, set_ or (), fresh=fresh, say=_err))
+
+
+def _stage(name: str, told: str) -> None:
+    def command(
+        config: ConfigOption, set_: SetOption = None, fresh: FreshOption = False, accept: AcceptOption = None
+    ) -> None:
+        from training.stages import run_stage
+
+        typer.echo(run_stage(name, config, set_ or (), fresh=fresh, accept=accept or (), say=_err))
+
+    command.__doc__ = told
+    app.command(name)(command)
+
+
+_stage("pretrain", "Learn language from texts, from scratch or going on with a model.")
+_stage("sft", "Learn to reply from dialogues.")
+_stage("reward", "Learn from ranked replies which one is better.")
+_stage("reject", "Rejection sampling: the policy's own best replies, by a reward model, are learned by it.")
+_stage("prefer", "Learn from pairs of replies (DPO), or from rewards (GRPO).")
+
+
+@app.command()
+def pipeline(config: ConfigOption, set_: SetOption = None, fresh: FreshOption = False) -> None:
+    """Several stages, one after the other; a failed gate stops it, and it goes on where it was."""
+    from training.pipeline import run_pipeline
+
+    typer.echo(run_pipeline(config, set_ or (), fresh=fresh, say=_err))
+
+
+@app.command()
+def plan(config: ConfigOption, set_: SetOption = None) -> None:
+    """What a stage will need of memory and time, before anything is spent."""
+    from training.plan import plan_text
+
+    typer.echo(plan_text(config, set_ or ()))
+
+
+@app.command()
+def verify(folder: Annotated[Path, typer.Argument(help="The folder of a stage or a pipeline.")]) -> None:
+    """Whether a model, its card and its parents are still what they were; exit code 1 if not."""
+    from training.verify import verify as verified
+
+    problems = verified(folder)
+    for problem in problems:
+        typer.echo(str(problem))
+    typer.echo(f"{folder}: {len(problems)} problems" if problems else f"{folder}: whole")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="The folder of the adapters.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the whole model.")],
+) -> None:
+    """Merge low-rank adapters into their model, and verify that it computes the same."""
+    from training.merge import merge as merged
+
+    typer.echo(merged(adapter, out))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of a stage or a pipeline.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder for the page and its pictures.")],
+) -> None:
+    """One page on how a model came about: lineage, data, curves, gates, scores."""
+    from training.report import report as reported
+
+    typer.echo(reported(folder, out))
 
 
 def main() -> NoReturn:

@@ -25,7 +25,8 @@ class Account(BaseModel):
     """What became of the rows of one file: `read == kept + sum(dropped.values())`, always.
 
     `path` is as the configuration writes it. One row may give several items (three questions of a consultation);
-    `read`, `kept` and `dropped` count items.
+    `read`, `kept` and `dropped` count items. Of those that are kept, `changed` counts what was done to them
+    ("redacted"), and `characters` is how much they hold; both are filled in by `sources`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -37,6 +38,8 @@ class Account(BaseModel):
     read: int = 0
     kept: int = 0
     dropped: Counter[str] = Field(default_factory=Counter)
+    changed: Counter[str] = Field(default_factory=Counter)
+    characters: int = 0
 
     def drop(self, reason: str, n: int = 1) -> None:
         """Counts items that were kept until now as dropped."""

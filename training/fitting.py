@@ -15,7 +15,7 @@ from pydantic import Field
 
 from training.card import Point
 from training.checkpoints import TrainingError, newest_whole, seal
-from training.launch import Machine, witness
+from training.launch import Machine, is_first, wait, witness
 from training.launch import arguments as of_machine
 from training.settings import Settings
 
@@ -159,15 +159,23 @@ def _watcher(phase: str, say: Callable[[str], None]) -> Any:
 
         def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             folder = Path(args.output_dir)
-            if model is not None and not all(weight.isfinite().all() for weight in model.parameters()):
+            if model is not None and not all(_finite(weight) for weight in model.parameters()):
                 raise _not_finite("a weight is no finite number", folder, state.global_step)
-            sealed(folder / f"checkpoint-{state.global_step}")
+            wait()  # each process writes its random state into the checkpoint
+            if is_first():
+                sealed(folder / f"checkpoint-{state.global_step}")
+            wait()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs:
                 say(f"{phase}: step {state.global_step:,} of {state.max_steps:,}, loss {float(logs['loss']):.4f}")
 
     return Watcher()
+
+
+def _finite(weight: Any) -> bool:
+    here = weight.to_local() if hasattr(weight, "to_local") else weight  # the part that this process has
+    return bool(here.isfinite().all())
 
 
 def _set_rate(scheduler: Any, optimizer: Any, rate: float) -> None:

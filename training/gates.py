@@ -85,6 +85,8 @@ class Gate(BaseModel):
         else:
             assert at_most is not None
             bound, passed = at_most, high < at_most if clear else value <= at_most
+        if clear:
+            detail = "; ".join([*([detail] if detail else []), "with its whole interval"])
         return cls(
             name=name, value=value, low=low, high=high, bound=bound, n=n, detail=detail,
             direction="at_most" if at_least is None else "at_least", passed=bool(passed and not (clear and n < 2)),

@@ -13,7 +13,6 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ class Hardware(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a model is, by hashes.
+    """What a model is, by hashes; no time stands in it, so that a model that comes out the same has the same manifest.
 
     Args:
         settings: SHA-256 of all settings (`settings_digest`).
@@ -75,7 +74,6 @@ class Manifest(BaseModel):
     schema_version: int = 1
     name: str
     stage: str
-    created: str
     seed: int
     settings: str
     commit: str
@@ -143,7 +141,6 @@ def write_manifest(card: Card, folder: Path, parents: Mapping[str, Parent]) -> s
     manifest = Manifest(
         name=card.name,
         stage=card.stage,
-        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         seed=card.seed,
         settings=settings_digest(card.settings),
         commit=card.commit,

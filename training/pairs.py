@@ -14,7 +14,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ from chimed_rag.evaluation.beir import BeirCorpus, read_qrels, read_queries
 from training.files import Account, Ledger, account, lines, matching, rows, text_field
 from training.hygiene import Contamination, NearDuplicates, similarity, skeleton
 from training.settings import Settings, located
+
+AnyItem = TypeVar("AnyItem")
 
 
 class Pair(NamedTuple):
@@ -130,7 +132,7 @@ def read_pairs(data: PairData, *, seed: int, ledger: Ledger | None = None) -> li
     return [pair for pair, _ in kept]
 
 
-def sampled(items: list[Pair], limit: int | None, seed: int, entry: Account) -> list[Pair]:
+def sampled(items: list[AnyItem], limit: int | None, seed: int, entry: Account) -> list[AnyItem]:
     """At most `limit` of the items in their order, drawn by chance; the others are counted in the account."""
     if limit is None or len(items) <= limit:
         return items

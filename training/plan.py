@@ -3,8 +3,9 @@
 `arithmetic` counts, `settings` say of what: the shape (of the base's config.json, or of a model made new), rows of full
 length, the machine. Time is tokens × operations a token over a share of the rate at which this machine multiplies
 matrices, measured in a tenth of a second, or given. That share is .5 on a CPU (.43 to .58 with models of 0.3 and 2.5
-million weights on one core) and .4 on a GPU, the goal of `benchmarks/gpu_training.py`. Not covered: the time in which
-replies are sampled (GRPO, rejection sampling) or measured, and pipelines: plan their stages one by one.
+million weights on one core); on a GPU .4, the goal of `benchmarks/gpu_training.py`, and .15 for models whose matrices
+are too small to fill one, both assumed. Not covered: the time in which replies are sampled (GRPO, rejection sampling)
+or measured, and pipelines: plan their stages one by one.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from typing import Any
 from chimed_rag.errors import ConfigError, CorpusError, InputError
 from chimed_rag.generation.memory import CHIMED_GPT, Shape, free_memory
 from chimed_rag.generation.memory import plan as plan_of_shape
-from training.arithmetic import Optimizer, Step
+from training.arithmetic import Step
 from training.stages import STAGES, Data, StageSettings
 
 GB = 1e9
-SHARE = {"cpu": 0.5, "cuda": 0.4}
+SHARE = {"cpu": 0.5, "cuda": 0.4, "cuda, small": 0.15}
+SMALL = 2048
+"""A width below which matrices do not fill a GPU."""
 LIBRARIES = 500_000_000
 """What a process holds on a CPU once torch, transformers and trl are imported: 489 MB, measured."""
 TOKENS_PER_CHARACTER = 0.8
@@ -68,22 +71,36 @@ class TrainingPlan:
         return self.memory is None or self.peak <= self.memory
 
     @property
+    def share(self) -> float:
+        """Of the matrix rate, what training is thought to reach."""
+        small = self.device == "cuda" and self.step.shape.hidden < SMALL
+        return SHARE["cuda, small" if small else self.device]
+
+    @property
+    def operations(self) -> float:
+        """Of a token: of training it, and of reading it once more with the reference, where there is one."""
+        read = 2 * self.step.multiplied if self.name == "prefer" else 0
+        return self.step.operations + read
+
+    @property
     def seconds(self) -> float | None:
         """Of training alone."""
         if self.tokens is None:
             return None
-        return self.tokens * self.step.operations / (self.rate * SHARE[self.device] * self.devices)
+        return self.tokens * self.operations / (self.rate * self.share * self.devices)
 
     def advice(self) -> list[str]:
         """What would fit if this does not, each with its size; nothing if it does."""
         if self.fits:
             return []
-        found = []
-        for words, step in _smaller(self.step):
+        found: list[str] = []
+        words: list[str] = []
+        for word, step in _smaller(self.step):
+            words.append(word)
             size = replace(self, step=step).peak
             if self.memory is not None and size <= self.memory:
-                found.append(f"{words} ({size / GB:.1f} GB)")
-        return found or ["nothing alone would fit: take a larger device, or several (fit.machine.distribution: fsdp2)"]
+                found.append(f"{'; '.join(words)} ({size / GB:.1f} GB)")
+        return found[:3] or ["nothing of this kind: a larger device, or more of them"]
 
     def __str__(self) -> str:
         return "\n".join([*self._memory_lines(), *self._time_lines()])
@@ -124,10 +141,10 @@ class TrainingPlan:
         if self.tokens is None or self.seconds is None:
             yield f"  time: not planned: {self.counted}"
             return
-        yield f"  tokens {self.tokens:,} ({self.counted}); {self.step.operations / 1e9:.3f} billion operations each"
-        rate = self.rate * SHARE[self.device]
-        speed = rate * self.devices / self.step.operations
-        yield f"  {rate / 1e12:.3f} tera-operations/s a device ({SHARE[self.device]:g} of what matrices reach)"
+        yield f"  tokens {self.tokens:,} ({self.counted}); {self.operations / 1e9:.3f} billion operations each"
+        rate = self.rate * self.share
+        speed = rate * self.devices / self.operations
+        yield f"  {rate / 1e12:.3f} tera-operations/s a device ({self.share:g} of what matrices reach)"
         yield f"  time: {_duration(self.seconds)} at {speed:,.0f} tokens/s"
 
 
@@ -246,20 +263,21 @@ def _beside(settings: StageSettings, step: Step) -> int:
 
 
 def _smaller(step: Step) -> Iterable[tuple[str, Step]]:
-    """Ways to need less, each with what a configuration has to say."""
-    yield "fit.machine.checkpointing: true", replace(step, checkpointing=True)
-    least = replace(step, checkpointing=True, rows=1, accumulate=step.accumulate * step.rows)
-    yield "and fit.batch_size: 1, more of accumulate", least
-    eight: Optimizer = "adamw_8bit"
+    """Ways to need less, each put on top of those before it: what a configuration has to say, and what it gives."""
+    if not step.checkpointing:
+        step = replace(step, checkpointing=True)
+        yield "fit.machine.checkpointing: true", step
+    if step.rows > 1:
+        step = replace(step, rows=1, accumulate=step.accumulate * step.rows)
+        yield "fit.batch_size: 1", step
+    if step.rank is None and step.optimizer != "adamw_8bit":
+        step = replace(step, dtype="bfloat16", optimizer="adamw_8bit")
+        yield "fit.machine.weights: bfloat16, optimizer: adamw_8bit", step
     if step.rank is None:
-        yield (
-            "and fit.machine.weights: bfloat16, optimizer: adamw_8bit",
-            replace(least, dtype="bfloat16", optimizer=eight),
-        )
-        yield "and lora: {rank: 64} on bfloat16 weights", replace(least, dtype="bfloat16", rank=64)
+        yield "lora.rank: 64", replace(step, dtype="bfloat16", rank=64, optimizer="adamw")
     for devices in (2, 4, 8):
         if devices > step.devices:
-            yield f"and fit.machine: {{devices: {devices}, distribution: fsdp2}}", replace(least, devices=devices)
+            yield f"or fit.machine.devices: {devices}, distribution: fsdp2", replace(step, devices=devices)
 
 
 def _device(settings: StageSettings) -> str:
@@ -280,8 +298,7 @@ def _memory(settings: StageSettings, device: str) -> int | None:
 
 
 def _rate(device: str, halves: bool) -> float:
-    """Operations a second of a product of two matrices, the median of seven."""
-    from statistics import median
+    """Operations a second of a product of two matrices, the best of nine: others use the machine too."""
     from time import perf_counter
 
     import torch
@@ -292,13 +309,13 @@ def _rate(device: str, halves: bool) -> float:
     dtype = torch.bfloat16 if halves else torch.float32
     one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     times = []
-    for _ in range(7):
+    for _ in range(9):
         begin = perf_counter()
         one @ other
         if device == "cuda":
             torch.cuda.synchronize()
         times.append(perf_counter() - begin)
-    return float(2 * size**3 / median(times))
+    return float(2 * size**3 / min(times))
 
 
 def _tokens(settings: StageSettings) -> tuple[int | None, str]:

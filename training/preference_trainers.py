@@ -215,7 +215,7 @@ def scorer(place: str) -> Score:
 
     from training.settings import located
 
-    if located(place).is_dir():
+    if place and located(place).is_dir():
         from training.scoring import load
 
         score: Score = load(located(place)).score

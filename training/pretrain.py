@@ -23,7 +23,7 @@ from chimed_rag.errors import InputError
 from training.card import Point
 from training.contracts import Text
 from training.files import Ledger
-from training.fitting import arguments, device_name, fit, quiet
+from training.fitting import Optimisation, arguments, device_name, fit, quiet
 from training.gates import Gate, conclude, relative
 from training.language import Shape, fast_bf16, load_policy, new_model, save_model, with_lora
 from training.measures import beginning, bits_per_character, tokens_of
@@ -132,8 +132,6 @@ def _start(settings: PretrainSettings, run: Run, texts: Sequence[str]) -> Start:
 
 def _fit(settings: PretrainSettings, run: Run, start: Start, texts: Sequence[str], folder: Path) -> list[Point]:
     """The phase that trains; leaves the whole model, adapters merged, in `folder/model`."""
-    from transformers import Trainer, TrainingArguments
-
     quiet(settings.seed)
     device = device_name(settings.device)
     model, tokenizer = start()
@@ -156,22 +154,23 @@ def _fit(settings: PretrainSettings, run: Run, start: Start, texts: Sequence[str
     if how.bf16 != settings.fit.bf16:
         run.say("this processor has no bfloat16 of its own: computed in float32, which is faster here")
         run.card.description += "\n\nComputed in float32: the processor has no bfloat16 of its own."
-    rows = Rows(packed)
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(
-            **arguments(how, folder, seed=settings.seed, device=device), remove_unused_columns=False
-        ),
-        train_dataset=rows,
-        data_collator=rows.collate,
-    )
+    trainer = trainer_of(model, packed, how, folder, seed=settings.seed, device=device)
     began = time.monotonic()
     points = fit(trainer, folder, run.say, machine=how.machine)
-    seconds, first = time.monotonic() - began, trainer.state.global_step
-    seen = first * how.batch_size * how.accumulate * how.machine.devices * settings.max_tokens
-    run.say(f"{first:,} steps over {seen:,} tokens, {seconds:,.0f} s since this start")
+    steps = trainer.state.global_step
+    seen = steps * how.batch_size * how.accumulate * how.machine.devices * settings.max_tokens
+    run.say(f"{steps:,} steps over {seen:,} tokens, {time.monotonic() - began:,.0f} s since this start")
     save_model(model, tokenizer, folder / "model")
     return points
+
+
+def trainer_of(model: Any, packed: Packed, how: Optimisation, folder: Path, *, seed: int, device: str) -> Any:
+    """The trainer of transformers that learns packed rows; its checkpoints go to `folder`."""
+    from transformers import Trainer, TrainingArguments
+
+    rows = Rows(packed)
+    given = TrainingArguments(**arguments(how, folder, seed=seed, device=device), remove_unused_columns=False)
+    return Trainer(model=model, args=given, train_dataset=rows, data_collator=rows.collate)
 
 
 def packed_texts(tokenizer: Any, texts: Sequence[str], length: int) -> Packed:

@@ -135,6 +135,7 @@ def run_stage(
     overrides: Sequence[str] = (),
     *,
     fresh: bool = False,
+    accept: Sequence[str] = (),
     say: Callable[[str], None] = _log.info,
 ) -> Path:
     """Runs one stage, or goes on with it; returns the folder of the model. A finished one is left as it is.
@@ -144,6 +145,7 @@ def run_stage(
         config: its YAML file.
         overrides: `a.b=value`, put over the file's.
         fresh: begin anew in a folder that an earlier run left.
+        accept: keys that may differ from those of an earlier start (`Run`).
         say: where progress is told.
 
     Raises:
@@ -151,11 +153,19 @@ def run_stage(
         CorpusError: a data file cannot be read.
         GateError: a gate failed; the model is there, and the card says which.
     """
-    return run_settings(name, read_yaml(config, overrides), config, command(name, config, overrides), fresh, say)
+    made_by = command(name, config, overrides)
+    return run_settings(name, read_yaml(config, overrides), config, made_by, fresh, say, accept=accept)
 
 
 def run_settings(
-    name: str, data: dict[str, Any], where: str | Path, made_by: str, fresh: bool, say: Callable[[str], None]
+    name: str,
+    data: dict[str, Any],
+    where: str | Path,
+    made_by: str,
+    fresh: bool,
+    say: Callable[[str], None],
+    *,
+    accept: Sequence[str] = (),
 ) -> Path:
     """`run_stage` for keys that are there already (`pipeline`)."""
     stage: Stage = STAGES.get(name)
@@ -171,7 +181,7 @@ def run_settings(
         configuration=data,
         settings=plain(settings),
     )
-    run = Run(settings, settings.output_dir, card, fresh=fresh, say=say)
+    run = Run(settings, settings.output_dir, card, fresh=fresh, accept=accept, say=say)
     if run.finished:
         say(f"{run.folder} holds this model already; --fresh trains it anew")
     else:

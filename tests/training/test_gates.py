@@ -43,6 +43,15 @@ def test_verdicts(gate: Gate, passed: bool) -> None:
     assert ("passed" if passed else "FAILED") in str(gate)
 
 
+def test_a_gate_says_what_was_asked() -> None:
+    assert str(Gate.of("accuracy", UP, n=1200, at_least=0.15, clear=True, detail="by pairs")) == (
+        "gate FAILED: accuracy 0.2 [0.1, 0.3], at least 0.15, n = 1,200 (by pairs; with its whole interval)"
+    )
+    assert str(Gate.of("stop rate", 0.99, n=50, at_least=0.98)) == (
+        "gate passed: stop rate 0.99, at least 0.98, n = 50"
+    )
+
+
 def test_one_bound_is_needed() -> None:
     for bounds in ({}, {"at_least": 0.0, "at_most": 1.0}):
         with pytest.raises(TypeError, match="at_least or at_most"):
