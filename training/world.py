@@ -1,8 +1,8 @@
 """A made-up medicine in which every answer can be judged exactly: to see whether training makes answers right.
 
-Each disease has one department, one drug and one dose, all of invented names. Who answers may know all three, or
-guess; and may write at length or in few words. Length and truth can be tied (`ranked`), so that a reward model may learn
-the one for the other, or not (`hard`, `dialogues`). `oracle` counts the facts that are right, and sees no style.
+Each disease has one department, one drug and one dose, all of invented names. Who answers may know all three, or guess;
+and may write at length or in few words. Length and truth can be tied (`ranked`), so that a reward model may learn the
+one for the other, or not (`hard`, `dialogues`). `oracle` counts the facts that are right, and sees no style.
 Not covered: any real disease, drug or dose; no sentence of this is medical knowledge. Needs no torch.
 """
 
@@ -36,7 +36,10 @@ STYLES = {
         "您好，{disease}不必太担心。建议到{department}就诊，可以服用{drug}，{dose}。平时注意休息，清淡饮食，不适随诊。",
         "您好，根据您的描述，{disease}应当重视。请先去{department}，遵医嘱用{drug}，{dose}。祝您早日康复，有问题再来。",
     ),
-    "middle": ("{disease}建议看{department}，用{drug}，{dose}。注意休息。", "去{department}，服{drug}，{dose}。少吃辛辣。"),
+    "middle": (
+        "{disease}建议看{department}，用{drug}，{dose}。注意休息。",
+        "去{department}，服{drug}，{dose}。少吃辛辣。",
+    ),
     "short": ("{department}，{drug}，{dose}。", "看{department}，吃{drug}，{dose}。"),
 }
 """Ways to write an answer, the wordiest first."""
