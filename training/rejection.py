@@ -118,7 +118,7 @@ def _drift(
     """Of each candidate, log π(reply) − log π_base(reply) in nats, and its tokens; one model after the other."""
     from chimed_rag.generation.chat import Renderer
     from training.language import load_policy
-    from training.prefer import log_probabilities
+    from training.likelihood import log_probabilities
 
     likely = []
     rows: list[tuple[list[int], list[int]]] = []
