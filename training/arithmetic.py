@@ -247,11 +247,15 @@ class Step:
     # -- operations -------------------------------------------------------------------------------------------------
 
     @property
-    def operations(self) -> float:
-        """Of one token, forward and backward, nothing computed again.
+    def matrix_operations(self) -> int:
+        """Of one token in the matrices, forward and backward, nothing computed again: 6N, or 4N with adapters."""
+        return (6 if self.rank is None else 4) * self.multiplied
 
-        Causal attention: a token meets length / 2 others; 2 products of 2 operations forward, and 4 backward.
+    @property
+    def operations(self) -> int:
+        """Of one token, with causal attention.
+
+        A token meets length / 2 others; 2 products of 2 operations forward, and 4 backward.
         """
-        factor = 6 if self.rank is None else 4
         width = self.shape.heads * self.shape.head
-        return factor * self.multiplied + 6 * self.length * width * self.shape.layers
+        return self.matrix_operations + 6 * self.length * width * self.shape.layers

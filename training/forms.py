@@ -97,6 +97,8 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         seen = place
         number = numbered[min(place_line, len(numbered) - 1)][0]
         if text[place : place + 1] == "]":
+            if text[place + 1 :].strip():
+                raise CorpusError("goes on after the array ends; write one object a line", path=str(path), line=number)
             return
         try:
             row, place = decoder.raw_decode(text, place)

@@ -45,6 +45,7 @@ def mix(
     count: Callable[[T], int] = lambda _: 1,
     seed: int,
     names: Sequence[str] | None = None,
+    unit: str = "tokens",
 ) -> Mixture[T]:
     """Draws rows so that each source makes up its share of all tokens.
 
@@ -56,10 +57,11 @@ def mix(
         count: tokens of a row.
         seed: of draws and order.
         names: of the sources, for errors.
+        unit: what is counted, for errors.
 
     Raises:
         ConfigError: the shares do not make up a whole.
-        InputError: a source has less than its share asks for; says how much it has.
+        InputError: a source is empty, or has less than its share asks for; says how much it has.
     """
     names = names or [f"source {n}" for n in range(len(sources))]
     members = [[n] for n, share in enumerate(shares) if share is not None]
@@ -71,25 +73,27 @@ def mix(
     rows = [[row for n in group for row in sources[n]] for group in members]
     sizes = [[count(row) for row in group] for group in rows]
     available = [sum(group) for group in sizes]
+    titles = [" and ".join(names[n] for n in group) for group in members]
+    if empty := [title for title, size in zip(titles, available, strict=True) if not size]:
+        raise InputError(f"{empty[0]}: no row is left to mix; leave it out, or look at why its rows were dropped")
     whole = bool(pool) and tokens is None
     if tokens is None:
         limits = [size / share for size, share in zip(available, asked, strict=True)]
         tokens = round(limits[-1]) if pool else int(min(limits) + _SLACK)
     mixture: Mixture[T] = Mixture([], [], [])
     for g, share in enumerate(asked):
-        name = " and ".join(names[n] for n in members[g])
         wanted = available[g] if whole and g == len(asked) - 1 else round(share * tokens)
         if wanted > available[g]:
             raise InputError(
-                f"{name}: {wanted:,} tokens are asked for ({share:.4g} of {tokens:,}), {available[g]:,} are there. No "
-                f"row is repeated: ask for at most {int(available[g] / share):,} tokens in all, or for a share of at "
+                f"{titles[g]}: {wanted:,} {unit} asked for ({share:.4g} of {tokens:,}), {available[g]:,} are there; "
+                f"no row is repeated. Ask for at most {int(available[g] / share):,} in all, or for a share of at "
                 f"most {available[g] / tokens:.4f}"
             )
         chosen = draw(sizes[g], wanted, random.Random(f"{seed} {g}"))  # noqa: S311
         for n, row in enumerate(rows[g]):
             (mixture.rows if n in chosen else mixture.left).append(row)
         taken = sum(sizes[g][n] for n in chosen)
-        mixture.parts.append(Part(name, share, available[g], wanted, taken, len(chosen)))
+        mixture.parts.append(Part(titles[g], share, available[g], wanted, taken, len(chosen)))
     random.Random(seed).shuffle(mixture.rows)  # noqa: S311
     return mixture
 

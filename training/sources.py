@@ -53,7 +53,7 @@ def read_rows(
     Raises:
         CorpusError: a file is missing, empty or cannot be read, or a row is malformed; names file and line.
         ConfigError: a form is not known, gives rows of another kind or takes no such field; no evaluation folder there.
-        InputError: nothing is left, or a source is too small for its share.
+        InputError: nothing is left (in all, or of one source once read), or a source is too small for its share.
     """
     forms = [_form(source, kind) for source in data.sources]
     if data.tokens is not None and kind is not Text:
@@ -61,14 +61,19 @@ def read_rows(
     accounts: Ledger = []
     found: list[Kept] = []
     for number, (source, form) in enumerate(zip(data.sources, forms, strict=True)):
+        before = len(found), len(accounts)
         for name, path in matching(source.path):
             entry = account(name, path, source.licence)
             valid = _read(source, form, path, entry, _unused(path, accounts))
             items = [Kept(row, entry, number, changes) for row, changes in valid]
             found += sampled(items, source.limit, seed, entry)
             accounts.append(entry)
+        _require(found[before[0] :], accounts[before[1] :])
     ledger += accounts
-    kept = _mixed(data, found, seed, (count or characters) if kind is Text else lambda _: 1)
+    if kind is Text:
+        kept = _mixed(data, found, seed, count or characters, "tokens" if count else "characters")
+    else:
+        kept = _mixed(data, found, seed, lambda _: 1, "rows")
     if data.redact:
         kept = list(redacted(kept))
     _require(kept, accounts)
@@ -82,12 +87,12 @@ def split(rows: list[AnyRow], held_out: int, seed: int) -> tuple[list[AnyRow], l
     """(training rows, held-out rows), each in their order; all rows that begin with the same prompt are on one side.
 
     At most so many rows are held out, in whole prompts, drawn by a hash of seed and prompt, so that the order of the
-    rows does not matter.
+    rows does not matter. Of no rows, both sides are empty.
 
     Raises:
         InputError: nothing would be left to train on, or to measure.
     """
-    if held_out <= 0:
+    if held_out <= 0 or not rows:
         return rows, []
     groups: dict[str, list[int]] = {}
     for n, row in enumerate(rows):
@@ -165,7 +170,7 @@ def _row(item: Item, form: Form, source: Source, named: dict[str, str], path: Pa
         raise CorpusError(f"{place}: {message}{mend}".removeprefix(": "), path=str(path), line=item.line) from None
 
 
-def _mixed(data: Data, found: list[Kept], seed: int, count: Callable[[Any], int]) -> list[Kept]:
+def _mixed(data: Data, found: list[Kept], seed: int, count: Callable[[Any], int], unit: str) -> list[Kept]:
     """Cleaned rows: all of them, or by the shares of their sources."""
     kept = list(clean(found, data.hygiene))
     shares = [source.share for source in data.sources]
@@ -178,6 +183,7 @@ def _mixed(data: Data, found: list[Kept], seed: int, count: Callable[[Any], int]
         count=lambda item: count(item.row),
         seed=seed,
         names=[source.path for source in data.sources],
+        unit=unit,
     )
     for item in mixture.left:
         item.entry.drop("beyond the share")

@@ -1,6 +1,6 @@
 """The stages that make a language model: what their settings share, how one is found by name, how one is run.
 
-Not covered: what a stage does (a module each). Needs no torch by itself.
+Not covered: what a stage does (a module each). Needs torch only where a stage does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pydantic import Field
 
 from chimed_rag.registry import Registry
 from training.card import Card, plain
-from training.fitting import Device, Optimisation
+from training.fitting import Device, Optimisation, device_name
+from training.launch import require
 from training.pairs import Hygiene
 from training.retriever import command
 from training.run import Run
@@ -170,6 +171,7 @@ def run_settings(
     """`run_stage` for keys that are there already (`pipeline`)."""
     stage: Stage = STAGES.get(name)
     settings = validated(stage.settings, {"stage": name, **data}, where)
+    require(settings.fit.machine, device_name(settings.device), lora=settings.lora is not None)
     card = Card(
         name=Path(settings.output_dir).name,
         stage=name,

@@ -18,8 +18,8 @@ from training.arithmetic import Step
 from training.language import with_lora
 from training.plan import LIBRARIES, compared, plan, plan_text
 from training.prefer import PreferSettings
-from training.settings import read_yaml, validated
-from training.stages import Lora
+from training.settings import ROOT, read_yaml, validated
+from training.stages import STAGES, Lora
 
 SIZES: dict[str, Any] = {
     "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -242,5 +242,57 @@ def test_what_cannot_be_planned_says_why(config: Path) -> None:
         plan(settings(config, "base=someone/else"), rate=1.0)
     missing = plan(settings(config, "data.sources.0.path=$HERE/gone.jsonl"), rate=1.0)
     assert missing.tokens is None and "not planned" in str(missing) and "gone.jsonl" in str(missing)
-    with pytest.raises(ConfigError, match="stage: missing; one of: "):
+    with pytest.raises(ConfigError, match="does not say its stage; add --set stage=NAME, one of: "):
         plan_text(config, ["stage=null"])
+
+
+def test_the_stages_of_a_pipeline_are_planned_one_after_the_other(config: Path, tmp_path: Path) -> None:
+    """The second stage's base is still to be made; it has the shape of the first."""
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(
+        "output_dir: $HERE/chain\n"
+        "shared: {device: cpu, max_tokens: 64, data: {hygiene: {evaluation: null}}, fit: {max_steps: 5}}\n"
+        "stages:\n"
+        "  - name: first\n    stage: pretrain\n"
+        "    shape: {vocabulary: 1000, hidden: 64, layers: 3, feed_forward: 176}\n"
+        "    data: {sources: [{path: $HERE/ranked.jsonl, form: texts}]}\n"
+        '  - name: last\n    stage: prefer\n    base: "{previous}"\n'
+        "    data: {sources: [{path: $HERE/ranked.jsonl, form: ranked}]}\n",
+        "utf-8",
+    )
+    said = plan_text(path, ["stages.last.fit.batch_size=4"])
+    tied = numbers(model(tie_word_embeddings=True))
+    assert said.count(f"{tied:,} weights") == 2 and "8 rows of 64 tokens at once" in said
+    assert said.splitlines()[0] == "first" and said.splitlines()[-1].startswith("all: ")
+
+
+# -- the configurations that come with it -------------------------------------------------------------------------
+
+CONFIGS = ROOT / "training" / "configs"
+STAGED = sorted(
+    path.name for path in CONFIGS.glob("*.yaml") if path.name.startswith(("13b_", "prefer_", "pretrain_nano_gpu"))
+)
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_every_configuration_is_valid_and_can_be_planned(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text(json.dumps({**SIZES, "model_type": "llama"}), "utf-8")
+    monkeypatch.setenv("TINY", str(tmp_path))
+    data = read_yaml(CONFIGS / name)
+    known = STAGES.get(data["stage"]).settings
+    settings = validated(known, data, name)
+    if settings.base and "/" in settings.base and not settings.base.startswith(("SYNLP", "$")):
+        settings = validated(known, {**data, "base": "$TINY/base"}, name)  # made by the stage before
+    planned = plan(settings, rate=1e12)
+    assert planned.fits, planned
+
+
+def test_one_gpu_of_141_gb_trains_all_of_13_billion_weights() -> None:
+    """The plan of the profile, with room: 79 GB of states and what a batch takes."""
+    data = read_yaml(CONFIGS / "13b_full.yaml")
+    planned = plan(validated(STAGES.get("sft").settings, data, "13b_full.yaml"), rate=1e12)
+    states = planned.step.weights + planned.step.gradients + planned.step.optimizer_states
+    assert states == pytest.approx(79e9, rel=0.01) and planned.peak < 0.7 * 141e9

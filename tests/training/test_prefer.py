@@ -23,7 +23,8 @@ from training.contracts import Preference
 from training.fitting import Optimisation, arguments, quiet
 from training.gates import GateError
 from training.language import load_policy, with_lora
-from training.prefer import PreferSettings, log_probabilities, sampled
+from training.likelihood import log_probabilities, sampled
+from training.prefer import PreferSettings
 from training.preference_trainers import audit, dpo_trainer, grpo_trainer, scorer, tokens_of
 from training.settings import ROOT, read_yaml, validated
 from training.stages import Lora, run_stage

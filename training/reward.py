@@ -1,0 +1,304 @@
+"""Stage `reward`: ranked replies become a model that gives a reply one score.
+
+The loss of a pair is −w · log σ(r_chosen − r_rejected − margin · ranks between them) (Bradley and Terry 1952; the
+margin as in Touvron et al. 2023, arXiv:2307.09288, 3.2.2), and center · (r_chosen + r_rejected)², which keeps scores
+about zero (Eisenstein et al. 2023, arXiv:2312.09244). All pairs of a list weigh 1 together.
+
+The loss is our own in a plain Trainer: trl's RewardTrainer weighs no pairs, and leaves out those over its length
+without a word. Here what is too long is counted before anything is trained, and named. Not covered: Plackett and Luce's
+loss over whole lists; several scores a reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, ValidationError
+
+from chimed_rag.errors import ConfigError, InputError
+from chimed_rag.generation.base import Message
+from training import linear_reward
+from training.card import Point
+from training.contracts import Preference, RankedList, pairs
+from training.files import Ledger
+from training.fitting import arguments, device_name, fit, quiet
+from training.gates import Gate, conclude
+from training.launch import require
+from training.linear_reward import Linear
+from training.negatives import hard_negatives
+from training.reward_report import FILE, RewardReport, reward_report
+from training.run import Run
+from training.scoring import Scorer, TransformerScorer, load, padded, tokens
+from training.stages import Stage, StageSettings
+from training.transformer import parameters
+
+
+class RewardSettings(StageSettings):
+    """Keys of the stage `reward`.
+
+    Args:
+        kind: `transformer`, the base with a score in place of words; `linear`, n-grams and measures of a reply
+            (`linear_reward`), which takes no base, no fit, no lora.
+        margin: by which scores should differ for each rank between two replies.
+        center: see the module.
+        hard_negatives: so many pairs, as a share of the lists, of a reply and the same one spoilt (`negatives`) are
+            learned from as well; then the model must tell others apart, made by other rules (a gate).
+        linear: of the kind `linear`.
+    """
+
+    kind: Literal["transformer", "linear"] = "transformer"
+    margin: float = Field(0.0, ge=0)
+    center: float = Field(0.01, ge=0)
+    hard_negatives: float = Field(0.0, ge=0, le=1)
+    linear: Linear = Linear()
+
+
+class Rows(NamedTuple):
+    """What is learned from, and what is measured on; `made` are hard negatives of held-out lists, by all rules."""
+
+    training: list[Preference]
+    lists: list[RankedList]
+    made: list[Preference]
+
+
+def train(settings: RewardSettings, run: Run) -> None:
+    """Rows, pairs, training, report, gates.
+
+    Raises:
+        ConfigError: a transformer without a base.
+        InputError: no pair is short enough; the machine, the base or the data cannot be used.
+        GateError: a gate failed.
+    """
+    if settings.kind == "transformer":
+        _transformer(settings, run)
+    else:
+        _linear(settings, run)
+
+
+def rows_of(settings: RewardSettings, run: Run, renderer: Any = None) -> Rows:
+    """The pairs to learn from and the lists to measure on; replies that are too long for the model are counted.
+
+    Args:
+        settings: of the run.
+        run: notes data and counts.
+        renderer: of a transformer; without it nothing is too long.
+
+    Raises:
+        InputError: nothing is left, or nothing is held out.
+    """
+    from training.sources import read_rows, split
+
+    ledger: Ledger = []
+    lists = read_rows(settings.data, RankedList, seed=settings.seed, ledger=ledger)
+    if not settings.data.held_out:
+        raise InputError("a reward model is measured on held-out lists; set data.held_out")
+    training, held_out = split(lists, settings.data.held_out, settings.seed)
+    run.data(ledger)
+    if (hygiene := settings.data.hygiene).evaluation is not None:
+        run.card.checked_against = f"{hygiene.evaluation}, {hygiene.gram}-grams"
+    if renderer is not None:
+        training = short_enough(training, renderer, settings.max_tokens, run, "training")
+        held_out = short_enough(held_out, renderer, settings.max_tokens, run, "held-out")
+    found = [pair for ranked in training for pair in pairs(ranked)]
+    run.note_negatives("pairs", {"of the lists": len(found)})
+    made: list[Preference] = []
+    if settings.hard_negatives:
+        number = max(1, round(settings.hard_negatives * len(training)))
+        learned, counts = hard_negatives(training, number, settings.seed)
+        made = [
+            pair
+            for unseen in (False, True)
+            for pair in hard_negatives(held_out, len(held_out), settings.seed, unseen=unseen)[0]
+        ]
+        if renderer is not None:
+            learned, made = (
+                [pair for pair in part if _longest(pair, renderer) <= settings.max_tokens] for part in (learned, made)
+            )
+        if not learned or not made:
+            raise InputError(
+                f"hard_negatives: of {len(training)} lists to learn from {len(learned)} replies could be spoilt, of "
+                f"{len(held_out)} held-out ones {len(made)}; give more lists, or leave hard_negatives out"
+            )
+        run.note_negatives("hard negatives", counts)
+        run.say(f"hard negatives: {len(learned):,} to learn from, {len(made):,} to measure on")
+        found += learned
+    run.card.training_pairs = len(found)
+    return Rows(found, held_out, made)
+
+
+def short_enough(lists: Sequence[RankedList], renderer: Any, max_tokens: int, run: Run, part: str) -> list[RankedList]:
+    """The lists without replies of more than `max_tokens` tokens, their prompts included; what goes is told and kept.
+
+    Raises:
+        InputError: none is left.
+    """
+    kept: list[RankedList] = []
+    too_long, shortest = 0, 0
+    for ranked in lists:
+        sizes = [len(tokens(renderer, [*ranked.prompt, _said(reply.text)])) for reply in ranked.replies]
+        fits = [reply for reply, size in zip(ranked.replies, sizes, strict=True) if size <= max_tokens]
+        too_long += len(sizes) - len(fits)
+        shortest = min(shortest or max(sizes), max(sizes))
+        if len(fits) == len(sizes):
+            kept.append(ranked)
+            continue
+        try:
+            kept.append(
+                RankedList.model_validate(ranked.model_dump() | {"replies": [one.model_dump() for one in fits]})
+            )
+        except ValidationError:
+            continue  # one reply is left, or ties alone
+    if not kept:
+        raise InputError(
+            f"all {len(lists):,} {part} lists are too long: none has two replies of at most max_tokens = {max_tokens:,}"
+            f" tokens with the prompt (the shortest list needs {shortest:,}); set max_tokens higher"
+        )
+    counts = {"lists": len(lists), "lists kept": len(kept), "replies too long": too_long}
+    run.note_negatives(f"{part} lists", counts)
+    if too_long:
+        run.say(
+            f"{part}: {too_long:,} replies have more than {max_tokens:,} tokens with their prompts and are left out, "
+            f"and {len(lists) - len(kept):,} of {len(lists):,} lists with them"
+        )
+    return kept
+
+
+# --- kinds -----------------------------------------------------------------------------------------------------
+
+
+def _linear(settings: RewardSettings, run: Run) -> None:
+    rows = rows_of(settings, run)
+
+    def make(folder: Path) -> list[Point]:
+        model, accuracies = linear_reward.fit(rows.training, settings.linear, settings.seed)
+        for strength, accuracy in accuracies.items():
+            run.say(f"{folder.name}: strength {strength:g}: pair accuracy {accuracy:.3f} on inner folds")
+        model.save(folder / "model")
+        return []
+
+    place = run.phase("linear", make)
+    _end(settings, run, place, rows, load(place))
+
+
+def _transformer(settings: RewardSettings, run: Run) -> None:
+    from chimed_rag.generation.chat import Renderer
+    from training.language import load_reward, save_model, with_lora
+
+    if settings.base is None:
+        raise ConfigError("base: a transformer begins with a model; name its folder or hub name, or take kind: linear")
+    machine, device = settings.fit.machine, device_name(settings.device)
+    require(machine, "cpu" if device == "cpu" else "cuda", lora=settings.lora is not None)
+    quiet(settings.seed)
+    model, tokenizer = load_reward(settings.base, dtype=machine.weights, device="cpu", seed=settings.seed)
+    most = getattr(model.config, "max_position_embeddings", settings.max_tokens)
+    if settings.max_tokens > most:
+        raise InputError(f"max_tokens is {settings.max_tokens:,} and {settings.base} reads {most:,}; set it lower")
+    renderer = Renderer(tokenizer)
+    rows = rows_of(settings, run, renderer)
+
+    def make(folder: Path) -> list[Point]:
+        learning = model if settings.lora is None else with_lora(model, settings.lora)
+        examples = encoded(rows.training, renderer)
+        points = fit(trainer(settings, learning, examples, folder), folder, run.say, machine=machine)
+        save_model(learning, tokenizer, folder / "model")
+        return points
+
+    place = run.phase("pairs", make)
+    # From its files: a model that a trainer has touched is not to be trusted, and what was saved is what counts.
+    trained, tokenizer = load_reward(place, dtype=machine.weights, device=device)
+    _end(settings, run, place, rows, TransformerScorer(trained, tokenizer, settings.fit.batch_size))
+
+
+def _end(settings: RewardSettings, run: Run, place: Path, rows: Rows, scorer: Scorer) -> None:
+    report = reward_report(scorer, rows.lists, rows.made)
+    (place / FILE).write_text(report.model_dump_json(indent=1) + "\n", "utf-8")
+    run.card.parameters = parameters(place)
+    run.card.scores = report.scores()
+    run.card.scores_of = _scores_of(report)
+    gates: list[Gate] = report.gates(hard=bool(settings.hard_negatives))
+    conclude(run, place, gates, settings.gates)
+
+
+def _scores_of(report: RewardReport) -> str:
+    return (
+        f"{report.all.pairs:,} pairs of {report.lists:,} held-out lists with {report.all.prompts:,} prompts; n of each "
+        f"kind is in {FILE}. Calibration error {report.calibration:.3f}; scores {report.mean:.2f} ± "
+        f"{report.deviation:.2f}."
+    )
+
+
+# --- the loss --------------------------------------------------------------------------------------------------
+
+
+class Example(NamedTuple):
+    """A pair as tokens; `weight` is 1 on the average over all examples."""
+
+    chosen: list[int]
+    rejected: list[int]
+    margin: int
+    weight: float
+
+
+def encoded(found: Sequence[Preference], renderer: Any) -> list[Example]:
+    """The pairs as tokens."""
+    mean = sum(pair.weight for pair in found) / len(found)
+    return [
+        Example(
+            tokens(renderer, [*pair.prompt, _said(pair.chosen)]),
+            tokens(renderer, [*pair.prompt, _said(pair.rejected)]),
+            pair.margin,
+            pair.weight / mean,
+        )
+        for pair in found
+    ]
+
+
+def loss_of(chosen: Any, rejected: Any, weights: Any, margins: Any, center: float) -> Any:
+    """The mean loss of a batch, see the module; all tensors of shape (pairs,), margins in units of scores."""
+    from torch.nn.functional import logsigmoid
+
+    loss = -(weights * logsigmoid(chosen - rejected - margins)).mean()
+    return loss + center * ((chosen + rejected) ** 2).mean()
+
+
+def trainer(settings: RewardSettings, model: Any, examples: Sequence[Example], folder: Path) -> Any:
+    """A Trainer of transformers with `loss_of`."""
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    pad = model.config.pad_token_id
+
+    def batch(rows: Sequence[Example]) -> dict[str, Any]:
+        both = padded([row.chosen for row in rows] + [row.rejected for row in rows], pad)
+        margins = torch.tensor([settings.margin * row.margin for row in rows])
+        return {**both, "margins": margins, "weights": torch.tensor([row.weight for row in rows])}
+
+    class PairTrainer(Trainer):  # type: ignore[misc, unused-ignore]
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+            chosen, rejected = output.logits[:, 0].float().chunk(2)
+            loss = loss_of(chosen, rejected, inputs["weights"], inputs["margins"], settings.center)
+            return (loss, output) if return_outputs else loss
+
+    shared = arguments(settings.fit, folder, seed=settings.seed, device=device_name(settings.device))
+    return PairTrainer(
+        model=model,
+        args=TrainingArguments(**shared, remove_unused_columns=False),
+        train_dataset=list(examples),
+        data_collator=batch,
+    )
+
+
+def _said(text: str) -> Message:
+    return {"role": "assistant", "content": text}
+
+
+def _longest(pair: Preference, renderer: Any) -> int:
+    return max(len(tokens(renderer, [*pair.prompt, _said(text)])) for text in (pair.chosen, pair.rejected))
+
+
+STAGE = Stage(RewardSettings, train)
