@@ -18,18 +18,18 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, ValidationError, model_validator
 
 from chimed_rag.errors import InputError
-from chimed_rag.generation.base import Message
 from training import linear_reward
 from training.card import Point
 from training.contracts import Preference, RankedList, pairs
 from training.files import Ledger
-from training.fitting import arguments, device_name, fit, quiet
+from training.fitting import device_name, fit, quiet
 from training.gates import Gate, conclude
 from training.linear_reward import Linear
 from training.negatives import hard_negatives
 from training.reward_report import FILE, RewardReport, reward_report
+from training.reward_trainer import encoded, replied, trainer
 from training.run import Run
-from training.scoring import Scorer, TransformerScorer, load, padded, tokens
+from training.scoring import Scorer, TransformerScorer, load, tokens
 from training.stages import Stage, StageSettings
 from training.transformer import parameters
 
@@ -156,7 +156,7 @@ def short_enough(
     kept: list[RankedList] = []
     too_long, shortest = 0, 0
     for ranked in lists:
-        sizes = [len(tokens(renderer, [*ranked.prompt, _said(reply.text)])) for reply in ranked.replies]
+        sizes = [len(tokens(renderer, [*ranked.prompt, replied(reply.text)])) for reply in ranked.replies]
         fits = [reply for reply, size in zip(ranked.replies, sizes, strict=True) if size <= max_tokens]
         too_long += len(sizes) - len(fits)
         shortest = min(shortest or max(sizes), max(sizes))
@@ -238,76 +238,8 @@ def _scores_of(report: RewardReport) -> str:
     )
 
 
-# --- the loss --------------------------------------------------------------------------------------------------
-
-
-class Example(NamedTuple):
-    """A pair as tokens; `weight` is 1 on the average over all examples."""
-
-    chosen: list[int]
-    rejected: list[int]
-    margin: int
-    weight: float
-
-
-def encoded(found: Sequence[Preference], renderer: Any) -> list[Example]:
-    """The pairs as tokens."""
-    mean = sum(pair.weight for pair in found) / len(found)
-    return [
-        Example(
-            tokens(renderer, [*pair.prompt, _said(pair.chosen)]),
-            tokens(renderer, [*pair.prompt, _said(pair.rejected)]),
-            pair.margin,
-            pair.weight / mean,
-        )
-        for pair in found
-    ]
-
-
-def loss_of(chosen: Any, rejected: Any, weights: Any, margins: Any, center: float) -> Any:
-    """The mean loss of a batch, see the module; all tensors of shape (pairs,), margins in units of scores."""
-    from torch.nn.functional import logsigmoid
-
-    loss = -(weights * logsigmoid(chosen - rejected - margins)).mean()
-    return loss + center * ((chosen + rejected) ** 2).mean()
-
-
-def trainer(settings: RewardSettings, model: Any, examples: Sequence[Example], folder: Path) -> Any:
-    """A Trainer of transformers with `loss_of`."""
-    import torch
-    from transformers import Trainer, TrainingArguments
-
-    pad = model.config.pad_token_id
-
-    def batch(rows: Sequence[Example]) -> dict[str, Any]:
-        both = padded([row.chosen for row in rows] + [row.rejected for row in rows], pad)
-        margins = torch.tensor([settings.margin * row.margin for row in rows])
-        return {**both, "margins": margins, "weights": torch.tensor([row.weight for row in rows])}
-
-    class PairTrainer(Trainer):  # type: ignore[misc, unused-ignore]
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-            chosen, rejected = output.logits[:, 0].float().chunk(2)
-            loss = loss_of(chosen, rejected, inputs["weights"], inputs["margins"], settings.center)
-            return (loss, output) if return_outputs else loss
-
-    shared = arguments(settings.fit, folder, seed=settings.seed, device=device_name(settings.device))
-    return PairTrainer(
-        model=model,
-        args=TrainingArguments(**shared, remove_unused_columns=False),
-        train_dataset=list(examples),
-        data_collator=batch,
-    )
-
-
-def _said(text: str) -> Message:
-    return {"role": "assistant", "content": text}
-
-
 def _longest(pair: Preference, renderer: Any) -> int:
-    return max(len(tokens(renderer, [*pair.prompt, _said(text)])) for text in (pair.chosen, pair.rejected))
+    return max(len(tokens(renderer, [*pair.prompt, replied(text)])) for text in (pair.chosen, pair.rejected))
 
 
 STAGE = Stage(RewardSettings, train)

@@ -26,7 +26,8 @@ from chimed_rag.generation.chat import Renderer  # noqa: E402
 from chimed_rag.generation.tiny import make_tiny_model  # noqa: E402
 from training.fitting import Optimisation  # noqa: E402
 from training.language import Shape, load_policy, load_reward, new_model, save_model  # noqa: E402
-from training.reward import RewardSettings, encoded, loss_of, trainer  # noqa: E402
+from training.reward import RewardSettings  # noqa: E402
+from training.reward_trainer import encoded, loss_of, trainer  # noqa: E402
 
 CONFIG = "training/configs/reward_tiny.yaml"
 SYMPTOMS = ["头痛", "咳嗽", "发热", "腹泻", "皮疹", "失眠", "心慌", "胸闷"]
@@ -304,3 +305,16 @@ def test_calibration_by_hand() -> None:
     assert calibration_error(np.array([sure] * 4)) == pytest.approx(0.25)
     # Equal scores: a confidence of .5, half right.
     assert calibration_error(np.array([0.0, 0.0])) == pytest.approx(0)
+
+
+@pytest.mark.real_data
+def test_real_preferences_are_not_a_matter_of_length(tmp_path: Path, shared_data: Path) -> None:
+    """Some 400 pairs that GPT-4 judged, learned from in seconds; all of them are measured by benchmarks/reward.py."""
+    file = shared_data / "preference" / "gpt4_judged_train.jsonl.gz"
+    source = f"[{{path: {file}, form: chosen_rejected, limit: 800}}]"
+    held_out = ("data.held_out=400", "data.redact=false")
+    folder = run(
+        tmp_path / "out", "kind=linear", "linear={bits: 14, strengths: [0.3]}", f"data.sources={source}", *held_out
+    )
+    report = json.loads((folder / "reward_report.json").read_text("utf-8"))
+    assert report["all"]["difference"]["low"] > 0.1
