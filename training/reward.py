@@ -15,22 +15,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from chimed_rag.errors import ConfigError, InputError
-from chimed_rag.generation.base import Message
+from chimed_rag.errors import InputError
 from training import linear_reward
 from training.card import Point
 from training.contracts import Preference, RankedList, pairs
 from training.files import Ledger
-from training.fitting import arguments, device_name, fit, quiet
+from training.fitting import device_name, fit, quiet
 from training.gates import Gate, conclude
-from training.launch import require
 from training.linear_reward import Linear
 from training.negatives import hard_negatives
 from training.reward_report import FILE, RewardReport, reward_report
+from training.reward_trainer import encoded, replied, trainer
 from training.run import Run
-from training.scoring import Scorer, TransformerScorer, load, padded, tokens
+from training.scoring import Scorer, TransformerScorer, load, tokens
 from training.stages import Stage, StageSettings
 from training.transformer import parameters
 
@@ -54,6 +53,12 @@ class RewardSettings(StageSettings):
     hard_negatives: float = Field(0.0, ge=0, le=1)
     linear: Linear = Linear()
 
+    @model_validator(mode="after")
+    def _has_base(self) -> RewardSettings:
+        if self.kind == "transformer" and self.base is None:
+            raise ValueError("base is missing: the model to begin with (kind: linear needs none)")
+        return self
+
 
 class Rows(NamedTuple):
     """What is learned from, and what is measured on; `made` are hard negatives of held-out lists, by all rules."""
@@ -67,7 +72,6 @@ def train(settings: RewardSettings, run: Run) -> None:
     """Rows, pairs, training, report, gates.
 
     Raises:
-        ConfigError: a transformer without a base.
         InputError: no pair is short enough; the machine, the base or the data cannot be used.
         GateError: a gate failed.
     """
@@ -95,41 +99,56 @@ def rows_of(settings: RewardSettings, run: Run, renderer: Any = None) -> Rows:
     if not settings.data.held_out:
         raise InputError("a reward model is measured on held-out lists; set data.held_out")
     training, held_out = split(lists, settings.data.held_out, settings.seed)
-    run.data(ledger)
-    if (hygiene := settings.data.hygiene).evaluation is not None:
-        run.card.checked_against = f"{hygiene.evaluation}, {hygiene.gram}-grams"
+    counted: dict[str, dict[str, int]] = {}
     if renderer is not None:
-        training = short_enough(training, renderer, settings.max_tokens, run, "training")
-        held_out = short_enough(held_out, renderer, settings.max_tokens, run, "held-out")
+        training, counted["training lists"] = short_enough(training, renderer, settings.max_tokens, "training")
+        held_out, counted["held-out lists"] = short_enough(held_out, renderer, settings.max_tokens, "held-out")
     found = [pair for ranked in training for pair in pairs(ranked)]
-    run.note_negatives("pairs", {"of the lists": len(found)})
+    counted["pairs"] = {"of the lists": len(found)}
     made: list[Preference] = []
     if settings.hard_negatives:
-        number = max(1, round(settings.hard_negatives * len(training)))
-        learned, counts = hard_negatives(training, number, settings.seed)
-        made = [
-            pair
-            for unseen in (False, True)
-            for pair in hard_negatives(held_out, len(held_out), settings.seed, unseen=unseen)[0]
-        ]
-        if renderer is not None:
-            learned, made = (
-                [pair for pair in part if _longest(pair, renderer) <= settings.max_tokens] for part in (learned, made)
-            )
-        if not learned or not made:
-            raise InputError(
-                f"hard_negatives: of {len(training)} lists to learn from {len(learned)} replies could be spoilt, of "
-                f"{len(held_out)} held-out ones {len(made)}; give more lists, or leave hard_negatives out"
-            )
-        run.note_negatives("hard negatives", counts)
-        run.say(f"hard negatives: {len(learned):,} to learn from, {len(made):,} to measure on")
+        learned, made, counted["hard negatives"] = _spoilt(settings, training, held_out, renderer)
+        counted["pairs"]["hard negatives"] = len(learned)
         found += learned
+    # Only now: a first start that fails leaves the folder free for other settings.
+    run.data(ledger)
+    for name, counts in counted.items():
+        run.note_negatives(name, counts)
+        run.say(f"{name}: " + ", ".join(f"{reason} {n:,}" for reason, n in counts.items()))
+    if (hygiene := settings.data.hygiene).evaluation is not None:
+        run.card.checked_against = f"{hygiene.evaluation}, {hygiene.gram}-grams"
     run.card.training_pairs = len(found)
     return Rows(found, held_out, made)
 
 
-def short_enough(lists: Sequence[RankedList], renderer: Any, max_tokens: int, run: Run, part: str) -> list[RankedList]:
-    """The lists without replies of more than `max_tokens` tokens, their prompts included; what goes is told and kept.
+def _spoilt(
+    settings: RewardSettings, training: Sequence[RankedList], held_out: Sequence[RankedList], renderer: Any
+) -> tuple[list[Preference], list[Preference], dict[str, int]]:
+    """(hard negatives to learn from, those to measure on, counts of the former)."""
+    number = max(1, round(settings.hard_negatives * len(training)))
+    made, counts = hard_negatives(training, number, settings.seed)
+    measured = [
+        pair
+        for unseen in (False, True)
+        for pair in hard_negatives(held_out, len(held_out), settings.seed, unseen=unseen)[0]
+    ]
+    learned = made
+    if renderer is not None:
+        learned, measured = (
+            [pair for pair in part if _longest(pair, renderer) <= settings.max_tokens] for part in (made, measured)
+        )
+    if not learned or not measured:
+        raise InputError(
+            f"hard_negatives: of {len(training)} lists to learn from {len(learned)} replies could be spoilt, of "
+            f"{len(held_out)} held-out ones {len(measured)}; give more lists, or leave hard_negatives out"
+        )
+    return learned, measured, counts | {"too long": len(made) - len(learned)}
+
+
+def short_enough(
+    lists: Sequence[RankedList], renderer: Any, max_tokens: int, part: str
+) -> tuple[list[RankedList], dict[str, int]]:
+    """The lists without replies of more than `max_tokens` tokens, their prompts included; and how many went.
 
     Raises:
         InputError: none is left.
@@ -137,7 +156,7 @@ def short_enough(lists: Sequence[RankedList], renderer: Any, max_tokens: int, ru
     kept: list[RankedList] = []
     too_long, shortest = 0, 0
     for ranked in lists:
-        sizes = [len(tokens(renderer, [*ranked.prompt, _said(reply.text)])) for reply in ranked.replies]
+        sizes = [len(tokens(renderer, [*ranked.prompt, replied(reply.text)])) for reply in ranked.replies]
         fits = [reply for reply, size in zip(ranked.replies, sizes, strict=True) if size <= max_tokens]
         too_long += len(sizes) - len(fits)
         shortest = min(shortest or max(sizes), max(sizes))
@@ -155,14 +174,7 @@ def short_enough(lists: Sequence[RankedList], renderer: Any, max_tokens: int, ru
             f"all {len(lists):,} {part} lists are too long: none has two replies of at most max_tokens = {max_tokens:,}"
             f" tokens with the prompt (the shortest list needs {shortest:,}); set max_tokens higher"
         )
-    counts = {"lists": len(lists), "lists kept": len(kept), "replies too long": too_long}
-    run.note_negatives(f"{part} lists", counts)
-    if too_long:
-        run.say(
-            f"{part}: {too_long:,} replies have more than {max_tokens:,} tokens with their prompts and are left out, "
-            f"and {len(lists) - len(kept):,} of {len(lists):,} lists with them"
-        )
-    return kept
+    return kept, {"lists": len(lists), "lists kept": len(kept), "replies too long": too_long}
 
 
 # --- kinds -----------------------------------------------------------------------------------------------------
@@ -186,15 +198,12 @@ def _transformer(settings: RewardSettings, run: Run) -> None:
     from chimed_rag.generation.chat import Renderer
     from training.language import load_reward, save_model, with_lora
 
-    if settings.base is None:
-        raise ConfigError("base: a transformer begins with a model; name its folder or hub name, or take kind: linear")
-    machine, device = settings.fit.machine, device_name(settings.device)
-    require(machine, "cpu" if device == "cpu" else "cuda", lora=settings.lora is not None)
+    machine, device, base = settings.fit.machine, device_name(settings.device), str(settings.base)
     quiet(settings.seed)
-    model, tokenizer = load_reward(settings.base, dtype=machine.weights, device="cpu", seed=settings.seed)
+    model, tokenizer = load_reward(base, dtype=machine.weights, device="cpu", seed=settings.seed)
     most = getattr(model.config, "max_position_embeddings", settings.max_tokens)
     if settings.max_tokens > most:
-        raise InputError(f"max_tokens is {settings.max_tokens:,} and {settings.base} reads {most:,}; set it lower")
+        raise InputError(f"max_tokens is {settings.max_tokens:,} and {base} reads {most:,}; set it lower")
     renderer = Renderer(tokenizer)
     rows = rows_of(settings, run, renderer)
 
@@ -229,76 +238,8 @@ def _scores_of(report: RewardReport) -> str:
     )
 
 
-# --- the loss --------------------------------------------------------------------------------------------------
-
-
-class Example(NamedTuple):
-    """A pair as tokens; `weight` is 1 on the average over all examples."""
-
-    chosen: list[int]
-    rejected: list[int]
-    margin: int
-    weight: float
-
-
-def encoded(found: Sequence[Preference], renderer: Any) -> list[Example]:
-    """The pairs as tokens."""
-    mean = sum(pair.weight for pair in found) / len(found)
-    return [
-        Example(
-            tokens(renderer, [*pair.prompt, _said(pair.chosen)]),
-            tokens(renderer, [*pair.prompt, _said(pair.rejected)]),
-            pair.margin,
-            pair.weight / mean,
-        )
-        for pair in found
-    ]
-
-
-def loss_of(chosen: Any, rejected: Any, weights: Any, margins: Any, center: float) -> Any:
-    """The mean loss of a batch, see the module; all tensors of shape (pairs,), margins in units of scores."""
-    from torch.nn.functional import logsigmoid
-
-    loss = -(weights * logsigmoid(chosen - rejected - margins)).mean()
-    return loss + center * ((chosen + rejected) ** 2).mean()
-
-
-def trainer(settings: RewardSettings, model: Any, examples: Sequence[Example], folder: Path) -> Any:
-    """A Trainer of transformers with `loss_of`."""
-    import torch
-    from transformers import Trainer, TrainingArguments
-
-    pad = model.config.pad_token_id
-
-    def batch(rows: Sequence[Example]) -> dict[str, Any]:
-        both = padded([row.chosen for row in rows] + [row.rejected for row in rows], pad)
-        margins = torch.tensor([settings.margin * row.margin for row in rows])
-        return {**both, "margins": margins, "weights": torch.tensor([row.weight for row in rows])}
-
-    class PairTrainer(Trainer):  # type: ignore[misc, unused-ignore]
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-            chosen, rejected = output.logits[:, 0].float().chunk(2)
-            loss = loss_of(chosen, rejected, inputs["weights"], inputs["margins"], settings.center)
-            return (loss, output) if return_outputs else loss
-
-    shared = arguments(settings.fit, folder, seed=settings.seed, device=device_name(settings.device))
-    return PairTrainer(
-        model=model,
-        args=TrainingArguments(**shared, remove_unused_columns=False),
-        train_dataset=list(examples),
-        data_collator=batch,
-    )
-
-
-def _said(text: str) -> Message:
-    return {"role": "assistant", "content": text}
-
-
 def _longest(pair: Preference, renderer: Any) -> int:
-    return max(len(tokens(renderer, [*pair.prompt, _said(text)])) for text in (pair.chosen, pair.rejected))
+    return max(len(tokens(renderer, [*pair.prompt, replied(text)])) for text in (pair.chosen, pair.rejected))
 
 
 STAGE = Stage(RewardSettings, train)

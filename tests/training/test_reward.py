@@ -26,7 +26,8 @@ from chimed_rag.generation.chat import Renderer  # noqa: E402
 from chimed_rag.generation.tiny import make_tiny_model  # noqa: E402
 from training.fitting import Optimisation  # noqa: E402
 from training.language import Shape, load_policy, load_reward, new_model, save_model  # noqa: E402
-from training.reward import RewardSettings, encoded, loss_of, trainer  # noqa: E402
+from training.reward import RewardSettings  # noqa: E402
+from training.reward_trainer import encoded, loss_of, trainer  # noqa: E402
 
 CONFIG = "training/configs/reward_tiny.yaml"
 SYMPTOMS = ["头痛", "咳嗽", "发热", "腹泻", "皮疹", "失眠", "心慌", "胸闷"]
@@ -103,6 +104,7 @@ def test_accumulated_batches_step_as_a_large_one(reward_data: Path, tmp_path: Pa
         settings = RewardSettings.model_validate(
             {
                 "stage": "reward",
+                "base": "x",
                 "output_dir": "x",
                 "data": {"sources": [{"path": "x"}], "hygiene": {"evaluation": None}},
                 "fit": fit.model_dump() | {"weight_decay": 0.0},
@@ -170,7 +172,7 @@ def test_hard_negatives_are_learned_from_measured_and_asked_for(tmp_path: Path) 
     with pytest.raises(GateError, match="accuracy on hard negatives made by other rules"):
         run(tmp_path / "out", "hard_negatives=0.5", "fit.max_steps=1", "fit.learning_rate=1e-6", say=said.append)
     card = json.loads((tmp_path / "out" / "card.json").read_text("utf-8"))
-    assert sum(card["negatives"]["hard negatives"].values()) == 26
+    assert sum(card["negatives"]["hard negatives"].values()) == 26 == card["negatives"]["pairs"]["hard negatives"]
     assert card["training_pairs"] == 52 * 3 + 26
     report = json.loads((tmp_path / "out" / "reward_report.json").read_text("utf-8"))
     # Replies of one sentence have no shorter right beginning.
@@ -194,7 +196,7 @@ def test_replies_that_are_too_long_are_counted(tmp_path: Path, reward_data: Path
 def test_nothing_short_enough_is_an_error_before_training(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"all 52 training lists are too long.*shortest list needs"):
         run(tmp_path / "out", "max_tokens=16")
-    assert not list((tmp_path / "out").rglob("checkpoint-*"))
+    assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match=r"max_tokens is 500 and .* reads 128"):
         run(tmp_path / "other", "max_tokens=500")
 
@@ -303,3 +305,16 @@ def test_calibration_by_hand() -> None:
     assert calibration_error(np.array([sure] * 4)) == pytest.approx(0.25)
     # Equal scores: a confidence of .5, half right.
     assert calibration_error(np.array([0.0, 0.0])) == pytest.approx(0)
+
+
+@pytest.mark.real_data
+def test_real_preferences_are_not_a_matter_of_length(tmp_path: Path, shared_data: Path) -> None:
+    """Some 400 pairs that GPT-4 judged, learned from in seconds; all of them are measured by benchmarks/reward.py."""
+    file = shared_data / "preference" / "gpt4_judged_train.jsonl.gz"
+    source = f"[{{path: {file}, form: chosen_rejected, limit: 800}}]"
+    held_out = ("data.held_out=400", "data.redact=false")
+    folder = run(
+        tmp_path / "out", "kind=linear", "linear={bits: 14, strengths: [0.3]}", f"data.sources={source}", *held_out
+    )
+    report = json.loads((folder / "reward_report.json").read_text("utf-8"))
+    assert report["all"]["difference"]["low"] > 0.1
