@@ -128,7 +128,8 @@ def _telling(row: Row, n: int) -> Iterator[str]:
 
     A short turn inside a conversation, or a short reply, stands in any set by chance ("how long has that been so").
     """
-    yield skeleton(opening(row))
+    if len(first := skeleton(opening(row))) < n:
+        yield first
     yield from (bones for text in said(row) if len(bones := skeleton(text)) >= n)
 
 

@@ -81,7 +81,8 @@ def beginning(tokenizer: Any) -> int:
 
 def tokens_of(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """The tokens of texts, none added; what looks like a special token in a text is none."""
-    found: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    how = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}  # long ones are cut later
+    found: list[list[int]] = tokenizer(list(texts), **how)["input_ids"]
     return found
 
 

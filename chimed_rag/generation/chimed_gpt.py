@@ -156,14 +156,14 @@ class ChiMedGPT(LanguageModel):
         self,
         conversations: Sequence[Sequence[Message]],
         *,
-        settings: Generation | None = None,
+        settings: Generation | Sequence[Generation] | None = None,
         cancel: Event | None = None,
     ) -> list[Completion | GeneratorError]:
         """One completion for each conversation, in order; one that failed is its error, and the others stand."""
         asked: list[Request | GeneratorError] = []
-        for messages in conversations:
+        for messages, how in zip(conversations, self._each(settings, len(conversations)), strict=True):
             try:
-                asked.append(self._request(messages, settings, cancel, listens=False))
+                asked.append(self._request(messages, how, cancel, listens=False))
             except GeneratorError as error:
                 asked.append(error)
         requests = [one for one in asked if isinstance(one, Request)]

@@ -114,14 +114,16 @@ class EndpointGenerator(LanguageModel):
         self,
         conversations: Sequence[Sequence[Message]],
         *,
-        settings: Generation | None = None,
+        settings: Generation | Sequence[Generation] | None = None,
         cancel: Event | None = None,
     ) -> list[Completion | GeneratorError]:
         """One completion for each conversation, all asked for at once as far as `concurrency` allows."""
         said: list[list[str]] = [[] for _ in conversations]
         futures = [
-            self._background.begin(self._complete(messages, settings or self.settings, pieces.append))
-            for messages, pieces in zip(conversations, said, strict=True)
+            self._background.begin(self._complete(messages, how, pieces.append))
+            for messages, how, pieces in zip(
+                conversations, self._each(settings, len(conversations)), said, strict=True
+            )
         ]
         try:
             waiting = set(futures)

@@ -14,7 +14,7 @@ from threading import Event
 from typing import Literal, NamedTuple
 
 from chimed_rag.config import Generation
-from chimed_rag.errors import GeneratorError
+from chimed_rag.errors import GeneratorError, InputError
 from chimed_rag.generation.base import Message, TermWeight
 from chimed_rag.generation.budget import fit
 from chimed_rag.generation.markers import DraftReader
@@ -64,10 +64,16 @@ class LanguageModel(ABC):
         self,
         conversations: Sequence[Sequence[Message]],
         *,
-        settings: Generation | None = None,
+        settings: Generation | Sequence[Generation] | None = None,
         cancel: Event | None = None,
     ) -> list[Completion | GeneratorError]:
-        """One completion for each conversation, in order; one that failed is its error, and the others stand."""
+        """One completion for each conversation, in order; one that failed is its error, and the others stand.
+
+        Args:
+            conversations: each ends with the user's turn.
+            settings: for all, or one for each, as where each draws by a seed of its own.
+            cancel: stops all of them.
+        """
 
     @abstractmethod
     def stream(
@@ -94,6 +100,18 @@ class LanguageModel(ABC):
         if isinstance(done, GeneratorError):
             raise done
         return done
+
+    def _each(self, settings: Generation | Sequence[Generation] | None, count: int) -> Sequence[Generation]:
+        """The settings of each of so many conversations.
+
+        Raises:
+            InputError: they are not so many.
+        """
+        if settings is None or isinstance(settings, Generation):
+            return [settings or self.settings] * count
+        if len(settings) != count:
+            raise InputError(f"there are {count} conversations, and settings for {len(settings)}")
+        return settings
 
     def describe(self) -> dict[str, str]:
         """What a trace and an audit log need to know: the model with its revision or hash, and the prompt with its."""
