@@ -1,8 +1,9 @@
 """A linear reward model: a Bradley–Terry model over character n-grams of the reply and its outward measures.
 
-It learns from a few thousand pairs in a minute on a CPU, where a small transformer learns less. It knows words,
-length, form and what a reply takes over from its prompt; it does not know what is right for a prompt, so it must not be
-the only judge of what a policy writes. Logistic regression on differences of features, without an intercept, is Bradley
+It learns from a few thousand pairs in a minute on a CPU. (A Llama of 2.4 million random weights, 160 steps over the 777
+pairs of at most 384 tokens, learned length: .746 beside the longer reply's .742, n = 126.) It knows words, length, form
+and what a reply takes over from its prompt; it does not know what is right for a prompt, so it must not be the only
+judge of what a policy writes. Logistic regression on differences of features, without an intercept, is Bradley
 and Terry's model (1952); its strength of regularisation is chosen on folds that share no prompt.
 
 Not covered: word order beyond three characters. Needs scikit-learn, which comes with sentence-transformers.
