@@ -121,9 +121,7 @@ class EndpointGenerator(LanguageModel):
         said: list[list[str]] = [[] for _ in conversations]
         futures = [
             self._background.begin(self._complete(messages, how, pieces.append))
-            for messages, how, pieces in zip(
-                conversations, self._each(settings, len(conversations)), said, strict=True
-            )
+            for messages, how, pieces in zip(conversations, self._each(settings, len(conversations)), said, strict=True)
         ]
         try:
             waiting = set(futures)
