@@ -25,7 +25,6 @@ from chimed_rag.errors import InputError
 from training.candidates import Group, Prompt, Score, Store, prompts_of, sample
 from training.card import Point
 from training.contracts import Dialogue
-from training.files import Ledger
 from training.fitting import device_name
 from training.gates import Gate, conclude, judge
 from training.launch import require
