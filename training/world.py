@@ -15,14 +15,15 @@ from typing import NamedTuple
 
 from chimed_rag.generation.base import Message
 from training.contracts import Dialogue, RankedList, Reply, Text
+from training.negatives import HARD, SHORT
 
 _DISEASES = [f"{a}{b}症" for b, a in product("息络障瘕逆", "澹霁岫珞沅翎骊铄")]
 _DRUGS = [f"{a}{b}散" for b, a in product("平宁舒清安", "芮蘅笙琮岑珩邈瑗")]
 _DEPARTMENTS = [f"{a}厢科" for a in "东南西北春夏秋冬"]
 _DOSES = [f"每次{n}包每日{m}次" for n, m in product("一二三", "一二三")]
 
-_WHO = ("我", "我妈", "孩子", "老伴")
-_SINCE = ("刚查出", "得了三天", "得了半个月", "得了一年", "反复得")
+_WHO = ("我", "我妈", "我爸", "孩子", "老伴", "朋友", "同事", "妹妹")
+_SINCE = ("刚查出", "得了三天", "得了半个月", "得了一年", "反复得", "去年得过", "好像得了", "被诊断为")
 _ASKS = (
     "应该怎么办？",
     "挂什么科、吃什么药？",
@@ -30,6 +31,8 @@ _ASKS = (
     "要去哪个科，用什么药？",
     "药要怎么吃？",
     "该看哪里，怎么用药？",
+    "求医生帮忙看看。",
+    "怎样才能好得快？",
 )
 STYLES = {
     "long": (
@@ -54,42 +57,43 @@ class Facts(NamedTuple):
     dose: str
 
 
+class Asked(NamedTuple):
+    """A disease, and a question about it."""
+
+    disease: str
+    question: str
+
+
 class World:
-    """Diseases with their facts, and rows about them; the same seed gives the same world and the same rows.
+    """Diseases with their facts, and rows about them; the same seed gives the same rows.
 
     Args:
-        diseases: how many, 2 to 40.
-        seed: of the facts.
+        diseases: how many, 2 to 40; those of a small world are the first ones of a larger, with the same facts.
 
     Raises:
         ValueError: there are not so many names.
     """
 
-    def __init__(self, diseases: int = 40, seed: int = 0) -> None:
+    def __init__(self, diseases: int = 40) -> None:
         if not 2 <= diseases <= len(_DISEASES):
             raise ValueError(f"a world has 2 to {len(_DISEASES)} diseases, not {diseases}")
-        draw = random.Random(f"facts {seed}")  # noqa: S311
-        drugs = draw.sample(_DRUGS, diseases)
-        self.facts = {
-            disease: Facts(draw.choice(_DEPARTMENTS), drug, draw.choice(_DOSES))
-            for disease, drug in zip(_DISEASES, drugs, strict=False)
-        }
-        self._drugs = sorted(drugs)
+        draw = random.Random("facts")  # noqa: S311
+        drugs = draw.sample(_DRUGS, len(_DISEASES))
+        facts = [Facts(draw.choice(_DEPARTMENTS), drug, draw.choice(_DOSES)) for drug in drugs]
+        self.facts = dict(list(zip(_DISEASES, facts, strict=True))[:diseases])
+        self._drugs = sorted(drugs[:diseases])
 
-    def question(self, disease: str, draw: random.Random) -> str:
-        """One of 120 ways to ask about a disease."""
-        return f"{draw.choice(_WHO)}{draw.choice(_SINCE)}{disease}，{draw.choice(_ASKS)}"
-
-    def questions(self, n: int, draw: random.Random) -> list[tuple[str, str]]:
-        """(disease, question) n times, no question twice; the diseases by turns."""
-        found: dict[str, str] = {}
-        diseases = list(self.facts)
-        if n > len(diseases) * len(_WHO) * len(_SINCE) * len(_ASKS):
-            raise ValueError(f"{len(diseases)} diseases give no {n} different questions")
-        while len(found) < n:
-            disease = diseases[len(found) % len(diseases)]
-            found.setdefault(self.question(disease, draw), disease)
-        return [(disease, question) for question, disease in found.items()]
+    def questions(self, seed: int = 0) -> list[Asked]:
+        """All 512 ways to ask about each disease, the diseases by turns, the ways by chance; slices share none."""
+        draw = random.Random(f"questions {seed}")  # noqa: S311
+        ways = [list(product(_WHO, _SINCE, _ASKS)) for _ in self.facts]
+        for each in ways:
+            draw.shuffle(each)
+        return [
+            Asked(disease, f"{who}{since}{disease}，{asks}")
+            for turn in zip(*ways, strict=True)
+            for disease, (who, since, asks) in zip(self.facts, turn, strict=True)
+        ]
 
     def wrong(self, disease: str, kinds: Sequence[str], draw: random.Random) -> Facts:
         """The facts of a disease with those of the kinds changed into others, which some other disease may have."""
@@ -101,25 +105,25 @@ class World:
 
     # -- rows -------------------------------------------------------------------------------------------------------
 
-    def texts(self, n: int, seed: int) -> list[Text]:
-        """Sentences of the world's literature, which is right; each tells the facts of one disease."""
-        draw = random.Random(f"texts {seed}")  # noqa: S311
-        found = []
-        for number in range(n):
-            disease = list(self.facts)[number % len(self.facts)]
-            facts = self.facts[disease]
-            forms = (
-                f"{disease}属{facts.department}，首选{facts.drug}，{facts.dose}。",
-                f"{facts.drug}用于{disease}，{facts.dose}，由{facts.department}开具。",
-            )
-            found.append(Text(id=f"text-{number}", text=draw.choice(forms), source="world"))
-        return found
+    def texts(self, asked: Sequence[Asked] = ()) -> list[Text]:
+        """The literature of the world, which is right: each disease in nine forms; and what people ask, as it stands."""
+        forms = (
+            "{disease}属{department}，首选{drug}，{dose}。",
+            "{drug}用于{disease}，{dose}，由{department}开具。",
+            "{disease}：去{department}，用{drug}，{dose}。",
+            *(form for style in STYLES.values() for form in style),
+        )
+        told = [filled(form, disease, facts) for form in forms for disease, facts in self.facts.items()]
+        texts = [*told, *(one.question for one in asked)]
+        return [Text(id=f"text-{number}", text=text, source="world") for number, text in enumerate(texts)]
 
-    def dialogues(self, n: int, seed: int, *, knowing: float = 0.2, guess: float = 0.1) -> list[Dialogue]:
+    def dialogues(
+        self, asked: Sequence[Asked], seed: int, *, knowing: float = 0.3, guess: float = 0.1
+    ) -> list[Dialogue]:
         """Questions with answers of mixed worth, in a style that says nothing of their worth.
 
         Args:
-            n: rows, each with its own question.
+            asked: of `questions`.
             seed: of the draws.
             knowing: share of the answers by somebody who knows all facts.
             guess: chance that somebody who does not hits a fact; on average `knowing + (1 − knowing) · guess` of the
@@ -127,41 +131,42 @@ class World:
         """
         draw = random.Random(f"dialogues {seed}")  # noqa: S311
         found = []
-        for number, (disease, question) in enumerate(self.questions(n, draw)):
+        for number, (disease, question) in enumerate(asked):
             knows = draw.random() < knowing
             missed = [kind for kind in KINDS if not knows and draw.random() >= guess]
             text = written(disease, self.wrong(disease, missed, draw), draw.choice(list(STYLES)), draw)
             messages: list[Message] = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
-            found.append(Dialogue(id=f"dialogue-{number}", source="world", messages=messages))
+            found.append(Dialogue(id=f"dialogue-{seed}-{number}", source="world", messages=messages))
         return found
 
-    def ranked(self, n: int, seed: int) -> list[RankedList]:
+    def ranked(self, asked: Sequence[Asked], seed: int) -> list[RankedList]:
         """doctor > mid > bad: three facts right and wordy, one or two right and shorter, none right and short."""
         draw = random.Random(f"ranked {seed}")  # noqa: S311
         found = []
-        for number, (disease, question) in enumerate(self.questions(n, draw)):
+        for number, (disease, question) in enumerate(asked):
             replies = [
                 (written(disease, self.facts[disease], "long", draw), "doctor"),
                 (written(disease, self._missing(disease, draw.choice((1, 2)), draw), "middle", draw), "mid"),
                 (written(disease, self._missing(disease, 3, draw), "short", draw), "bad"),
             ]
-            found.append(_list(f"triple-{number}", question, replies))
+            found.append(_list(f"triple-{seed}-{number}", question, replies))
         return found
 
-    def hard(self, n: int, seed: int, *, short_beats_long: float = 0.3) -> list[RankedList]:
-        """Pairs in which only the facts tell: the same words with one to three facts changed; or, for a share of them,
+    def hard(self, asked: Sequence[Asked], seed: int, *, short_beats_long: float = 0.3) -> list[RankedList]:
+        """Pairs in which the facts alone tell: the same words with one to three facts changed; or, for a share of them,
         a short right answer that beats a long one that is wrong."""
         draw = random.Random(f"hard {seed}")  # noqa: S311
         found = []
-        for number, (disease, question) in enumerate(self.questions(n, draw)):
-            spoilt = self._missing(disease, draw.choice((1, 2, 3)), draw)
+        for number, (disease, question) in enumerate(asked):
+            right, spoilt = self.facts[disease], self._missing(disease, draw.choice((1, 2, 3)), draw)
             if draw.random() < short_beats_long:
-                one, other, author = "short", "long", "hard:long"
-                replies = [written(disease, self.facts[disease], one, draw), written(disease, spoilt, other, draw)]
+                better, worse = written(disease, right, "short", draw), written(disease, spoilt, "long", draw)
+                author = f"{SHORT}facts"
             else:
-                form, author = draw.choice(STYLES[draw.choice(list(STYLES))]), "hard:facts"
-                replies = [filled(form, disease, facts) for facts in (self.facts[disease], spoilt)]
-            found.append(_list(f"hard-{number}", question, [(replies[0], "right"), (replies[1], author)]))
+                form = draw.choice(STYLES[draw.choice(list(STYLES))])
+                better, worse = filled(form, disease, right), filled(form, disease, spoilt)
+                author = f"{HARD}facts"
+            found.append(_list(f"hard-{seed}-{number}", question, [(better, "right"), (worse, author)]))
         return found
 
     def _missing(self, disease: str, n: int, draw: random.Random) -> Facts:
@@ -197,7 +202,7 @@ def written(disease: str, facts: Facts, style: str, draw: random.Random) -> str:
 
 
 def oracle(conversations: Sequence[Sequence[Message]]) -> list[float]:
-    """`World.oracle` of the world that `World()` makes, for settings that name a judge as "module:function"."""
+    """`World.oracle` for settings that name a judge as "module:function": it knows the diseases of every world."""
     return World().oracle(conversations)
 
 
