@@ -3,10 +3,11 @@
     python benchmarks/reject.py [--seeds 1 2 3] [--json benchmarks/results/reject.json]
 
 A policy of 0.15 M weights learns answers of mixed worth, in which length says nothing of truth. Two reward models are
-trained by the stage `reward`: A on triples doctor > mid > bad, in which the better answer is always the longer one; B on
-half as many triples and on pairs in which the facts alone tell. Both choose among the same eight candidates of each
-held-out prompt; the policy is fine-tuned on the choices of each by the stage `reject`, two rounds, its gates written down
-and not enforced. The oracle counts right facts and is the judge; neither reward model knows of it.
+trained by the stage `reward`: A on triples doctor > mid > bad, in which the better answer is always the longer one; B
+on half as many triples and on pairs in which the facts alone tell. Both choose among the same eight candidates of each
+held-out prompt; the policy is fine-tuned on the choices of each by the stage `reject`, two rounds, its gates written
+down and not enforced. The oracle counts right facts and is the judge; neither reward model knows of it.
+No run of it is recorded yet: sizes and epochs are still being sought.
 Not measured: anything about medicine, or about large models.
 """
 

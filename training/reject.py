@@ -6,8 +6,8 @@
               new policy, from its files, on the held-out prompts with the same seeds (`rejection`)
 
 Iterated as RAFT is (Dong et al. 2023, arXiv:2304.06767). The judge has to be independent of the reward: another reward
-model, or a function. A reward that follows length is the case to fear: in a made-up world it rose by 2.7 in two rounds
-while the share of right facts stayed where it was (`world`, benchmarks/reject.py).
+model, or a function. A reward that follows length is the case to fear: it rises while the share of right facts stays
+where it is; `benchmarks/reject.py` puts it to the test in a made-up world with an exact judge (`world`).
 Not covered: writing by a server after the first round, as it has the old weights; importance weights.
 """
 

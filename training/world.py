@@ -106,7 +106,7 @@ class World:
     # -- rows -------------------------------------------------------------------------------------------------------
 
     def texts(self, asked: Sequence[Asked] = ()) -> list[Text]:
-        """The literature of the world, which is right: each disease in nine forms; and what people ask, as it stands."""
+        """The literature of the world, which is right: each disease in nine forms; and what people ask."""
         forms = (
             "{disease}属{department}，首选{drug}，{dose}。",
             "{drug}用于{disease}，{dose}，由{department}开具。",
