@@ -4,10 +4,9 @@
 
 A policy of 0.15 M weights learns answers of mixed worth, in which length says nothing of truth. Two reward models are
 trained by the stage `reward`: A on triples doctor > mid > bad, in which the better answer is always the longer one; B
-on half as many triples and on pairs in which the facts alone tell. Both choose among the same eight candidates of each
+on the same triples and on lists in which the facts alone tell. Both choose among the same eight candidates of each
 held-out prompt; the policy is fine-tuned on the choices of each by the stage `reject`, two rounds, its gates written
 down and not enforced. The oracle counts right facts and is the judge; neither reward model knows of it.
-No run of it is recorded yet: sizes and epochs are still being sought.
 Not measured: anything about medicine, or about large models.
 """
 
@@ -31,11 +30,12 @@ JUDGE = "training.world:oracle"
 
 
 class Size(NamedTuple):
-    """How large the experiment is; steps are optimizer steps."""
+    """How large the experiment is; `prompts` are learned on, and as many held out."""
 
     diseases: int = 16
     dialogues: int = 1600
-    lists: int = 600
+    triples: int = 300
+    hard: int = 900
     prompts: int = 160
     pretrain_steps: int = 800
     sft_epochs: int = 8
@@ -45,7 +45,9 @@ class Size(NamedTuple):
 
 
 FULL = Size()
-SMALL = Size(diseases=8, dialogues=640, lists=240, prompts=64, pretrain_steps=300, reward_epochs=8, rounds=1)
+SMALL = Size(
+    diseases=5, dialogues=1000, triples=120, hard=480, prompts=80, pretrain_steps=400, reward_epochs=6, rounds=1
+)
 
 
 class Experiment:
@@ -70,9 +72,9 @@ class Experiment:
 
         self._write("texts", world.texts(take(20 * size.diseases)))
         self._write("dialogues", world.dialogues(take(size.dialogues), seed))
-        self._write("confounded", world.ranked(take(size.lists), seed))
-        hard = world.hard(take(2 * size.lists), seed)
-        self._write("hard", [*world.ranked(take(size.lists // 2), seed + 1), *hard])
+        triples = world.ranked(take(size.triples), seed)
+        self._write("confounded", triples)
+        self._write("hard", [*triples, *world.hard(take(size.hard), seed)])
         self._write("prompts", world.dialogues(take(2 * size.prompts), seed + 1))
         self.tests = world.hard(take(200), seed + 2, short_beats_long=0)
 

@@ -152,21 +152,26 @@ class World:
             found.append(_list(f"triple-{seed}-{number}", question, replies))
         return found
 
-    def hard(self, asked: Sequence[Asked], seed: int, *, short_beats_long: float = 0.3) -> list[RankedList]:
-        """Pairs in which the facts alone tell: the same words with one to three facts changed; or, for a share of them,
-        a short right answer that beats a long one that is wrong."""
+    def hard(self, asked: Sequence[Asked], seed: int, *, short_beats_long: float = 0.5) -> list[RankedList]:
+        """right > partly > wrong, in which the facts alone tell: the same words with none, one, and two or three facts
+        changed; or, for a share of the lists, the fewer words the better.
+
+        With right and wrong alone, a reward model learns what is all right, and tells no other answers apart.
+        """
         draw = random.Random(f"hard {seed}")  # noqa: S311
         found = []
         for number, (disease, question) in enumerate(asked):
-            right, spoilt = self.facts[disease], self._missing(disease, draw.choice((1, 2, 3)), draw)
-            if draw.random() < short_beats_long:
-                better, worse = written(disease, right, "short", draw), written(disease, spoilt, "long", draw)
-                author = f"{SHORT}facts"
+            spoilt = [self.facts[disease], *(self._missing(disease, n, draw) for n in (1, draw.choice((2, 3))))]
+            kind = SHORT if draw.random() < short_beats_long else HARD
+            if kind == SHORT:
+                texts = [
+                    written(disease, facts, style, draw) for facts, style in zip(spoilt, reversed(STYLES), strict=True)
+                ]
             else:
                 form = draw.choice(STYLES[draw.choice(list(STYLES))])
-                better, worse = filled(form, disease, right), filled(form, disease, spoilt)
-                author = f"{HARD}facts"
-            found.append(_list(f"hard-{seed}-{number}", question, [(better, "right"), (worse, author)]))
+                texts = [filled(form, disease, facts) for facts in spoilt]
+            replies = list(zip(texts, ("right", f"{kind}partly", f"{kind}wrong"), strict=True))
+            found.append(_list(f"hard-{seed}-{number}", question, replies))
         return found
 
     def _missing(self, disease: str, n: int, draw: random.Random) -> Facts:
