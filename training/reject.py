@@ -179,8 +179,9 @@ class Work:
         if settings.max_tokens > (context := int(model.config.max_position_embeddings)):
             raise InputError(f"max_tokens is {settings.max_tokens:,} and {settings.base} reads {context:,} at most")
         renderer = Renderer(tokenizer, stop_ids=model.generation_config.eos_token_id)
+        found = Prompts(*(self._short_enough(renderer, side) for side in sides))
         self.run.data(ledger)
-        return Prompts(*(self._short_enough(renderer, side) for side in sides))
+        return found
 
     def _short_enough(self, renderer: Any, dialogues: Sequence[Dialogue]) -> list[Prompt]:
         found, room = prompts_of(dialogues), self.settings.max_tokens - self.settings.max_new_tokens
