@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra `mode
 pytest.importorskip("transformers", reason="transformers is not installed (extra `models`)")
 
 from chimed_rag.config import Generation  # noqa: E402
-from chimed_rag.errors import GeneratorError  # noqa: E402
+from chimed_rag.errors import GeneratorError, InputError  # noqa: E402
 from chimed_rag.generation.chimed_gpt import ChiMedGPT  # noqa: E402
 from chimed_rag.generation.language_model import Completion  # noqa: E402
 from tests.contracts.generator_contract import GeneratorContract, passages  # noqa: E402
@@ -226,6 +226,16 @@ def test_drawing_is_the_same_for_the_same_seed_alone_and_beside_others(model):
     state = torch.get_rng_state()
     assert model.complete(asked[3], settings=DRAWN) == alone[3]
     assert torch.equal(torch.get_rng_state(), state)  # and it moves nobody else's
+
+
+def test_each_may_have_settings_of_its_own(model):
+    seeds = [DRAWN.model_copy(update={"seed": seed}) for seed in (1, 2, 3)]
+    asked = [questions(6)[3]] * 3
+    drawn = model.complete_many(asked, settings=seeds)
+    assert drawn == [model.complete(asked[0], settings=how) for how in seeds]
+    assert len({one.text for one in drawn}) == 3
+    with pytest.raises(InputError, match="3 conversations, and settings for 2"):
+        model.complete_many(asked, settings=seeds[:2])
 
 
 def test_greedy_drawn_and_penalised_requests_share_a_batch_and_stay_themselves(model):

@@ -120,6 +120,14 @@ def test_settings_reach_the_server(make, server, settings, body):
     assert server.replies[0].body == {**streamed, "messages": ASKED, **body}
 
 
+def test_each_conversation_may_have_settings_of_its_own(make, server):
+    seeds = [Generation(temperature=1.0, seed=seed) for seed in (1, 2, 3)]
+    make().complete_many([ASKED] * 3, settings=seeds)
+    assert sorted(one.body["seed"] for one in server.replies) == [1, 2, 3]
+    with pytest.raises(InputError, match="3 conversations, and settings for 1"):
+        make().complete_many([ASKED] * 3, settings=seeds[:1])
+
+
 def test_chimed_gpts_own_form_goes_as_text(make, server):
     server.script = [says("多喝水。")]
     said = make(api="completions").complete([{"role": "system", "content": "简短。"}, *ASKED])
