@@ -1,6 +1,8 @@
-"""A reward that follows length is stopped; one that knows the facts doubles the truth of what is chosen and lifts the
-policy that learns it. The experiment of `benchmarks/reject.py`, small: one seed, five diseases. Three seeds of the whole
-are recorded in benchmarks/results/reject.json. Not covered: real preferences."""
+"""A reward that follows length is stopped; one that knows the facts lifts the choice, and the policy that learns it.
+
+The experiment of `benchmarks/reject.py`, small: one seed, five diseases. Three seeds of the whole are recorded in
+benchmarks/results/reject.json. Not covered: real preferences.
+"""
 
 from __future__ import annotations
 
@@ -73,9 +75,24 @@ def test_a_reward_that_knows_the_facts_lifts_the_choice_and_the_policy(experimen
     made = experiment.reject("reject-B", policy, reward, gates=True)  # no gate stops it
     one, two, four, eight = curve(made)
     assert one < two < four < eight
-    assert eight >= 2 * one
+    assert eight >= 1.6 * one  # 1.9 to 2.2 with seeds 1 to 3; the whole experiment, below, more than doubles it
     systems = json.loads((made / "card.json").read_text("utf-8"))["scores"]
     before, after = (Interval(**systems[name]["judge"]) for name in ("before", "round 1"))
     [change] = [gate for gate in read_gates(made) if gate.name == "round 1: judge, change"]
     assert change.low > 0.05  # paired over prompts, 95 %
     assert after.value - before.value == pytest.approx(change.value)
+
+
+def test_what_is_recorded_of_three_seeds():
+    file = BENCHMARKS / "results" / "reject.json"
+    if not file.is_file():
+        pytest.skip("benchmarks/ is not beside tests/ here")
+    rows = json.loads(file.read_text("utf-8"))["rows"]
+    assert sorted((row["reward model"][0], row["seed"]) for row in rows) == [(a, n) for a in "AB" for n in (1, 2, 3)]
+    for row in rows:
+        low = float(row["change of oracle"].split("[")[1].split(",")[0])
+        ratio = row["oracle, best of 8"] / row["oracle, best of 1"]
+        if row["reward model"].startswith("A"):
+            assert "judge, best of 8 by reward" in row["gates failed"] and ratio < 1.3 and low < 0
+        else:
+            assert row["gates failed"] == "none" and ratio >= 2 and low > 0
