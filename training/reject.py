@@ -6,8 +6,8 @@
               new policy, from its files, on the held-out prompts with the same seeds (`rejection`)
 
 Iterated as RAFT is (Dong et al. 2023, arXiv:2304.06767). The judge has to be independent of the reward: another reward
-model, or a function. A reward that follows length is the case to fear: in a made-up world with an exact judge it rose by
-2.8 to 3.0 in two rounds, and the share of right facts fell by .02 to .09 (`world`, benchmarks/reject.py, three seeds).
+model, or a function. A reward that follows length is the case to fear: in a made-up world with an exact judge it rose
+by 2.8 to 3.0 in two rounds, and the share of right facts fell by .02 to .09 (`world`, benchmarks/reject.py, 3 seeds).
 Not covered: writing by a server after the first round, as it has the old weights; importance weights.
 """
 
