@@ -11,11 +11,30 @@ import json
 import select
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
+from chimed_rag.generation.base import Message
+
+ASKED: list[Message] = [{"role": "user", "content": "发烧怎么办？"}]
+"""What tests ask it."""
 REPLIES = ("/v1/chat/completions", "/v1/completions")
+
+
+def user(text: str) -> list[Message]:
+    """A conversation of one message."""
+    return [{"role": "user", "content": text}]
+
+
+def whole(stream: Any) -> Iterator[Any]:
+    """What a generator yields, and then what it returns."""
+    while True:
+        try:
+            yield next(stream)
+        except StopIteration as end:
+            yield end.value
+            return
 
 
 class Asked(NamedTuple):

@@ -8,6 +8,7 @@ scores.
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -122,6 +123,14 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def command(stage: str, config: str | Path, overrides: Sequence[str]) -> str:
+    """The command that makes a model again, with the configuration's path from the checkout if it lies in there."""
+    path = Path(config).resolve()
+    shown = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+    sets = "".join(f" --set {shlex.quote(override)}" for override in overrides)
+    return f"python -m training {stage} --config {shown}{sets}"
 
 
 def commit() -> str:

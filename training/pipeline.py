@@ -30,8 +30,8 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from chimed_rag.errors import ConfigError
+from training.card import command
 from training.gates import GateError, read_gates
-from training.retriever import command
 from training.settings import Settings, located, read_yaml, validated
 from training.stages import STAGES, StageSettings, run_settings
 

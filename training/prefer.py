@@ -28,7 +28,6 @@ from training.contracts import Dialogue, Preference, RankedList, pairs
 from training.files import Ledger
 from training.fitting import arguments, device_name, fit, quiet
 from training.gates import Gate, conclude, paired
-from training.launch import require
 from training.likelihood import log_probabilities, sampled
 from training.preference_trainers import Score, audit, dpo_trainer, grpo_trainer, scorer, tokens_of
 from training.run import Run
@@ -99,7 +98,6 @@ def train(settings: PreferSettings, run: Run) -> None:
 
     quiet(settings.seed)
     device = device_name(settings.device)
-    require(settings.fit.machine, device, lora=settings.lora is not None)
     how = {"dtype": settings.fit.machine.weights, "device": device}
     base, tokenizer = load_policy(str(settings.base), **how)
     score = None if settings.reward is None else scorer(settings.reward)

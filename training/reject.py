@@ -27,7 +27,6 @@ from training.card import Point
 from training.contracts import Dialogue
 from training.fitting import device_name
 from training.gates import Gate, conclude, judge
-from training.launch import require
 from training.rejection import MEASURED, Measured, best_of_gates, measured, round_gates
 from training.rejection_report import Report, curve_of
 from training.run import Run
@@ -116,7 +115,6 @@ def train(settings: RejectSettings, run: Run) -> None:
     """
     from training.preference_trainers import scorer
 
-    require(settings.fit.machine, "cpu" if device_name(settings.device) == "cpu" else "cuda", lora=bool(settings.lora))
     second = None if settings.judge is None else scorer(settings.judge)
     work = Work(settings, run, scorer(settings.reward), second)
     prompts = work.prompts()

@@ -6,7 +6,6 @@ Not covered: measuring (`rejection`).
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,12 +75,9 @@ class Report(BaseModel):
         """What the scores are of."""
         return f"{self.prompts:,} held-out prompts, {self.k} candidates of each; the whole is in {FILE}."
 
-    def write(self, run: Run) -> Path:
-        """Writes the report beside the card to be, at once."""
-        run.folder.mkdir(parents=True, exist_ok=True)
-        place, partial = run.folder / FILE, run.folder / (FILE + ".partial")
-        partial.write_text(self.model_dump_json(indent=1) + "\n", "utf-8")
-        return partial.replace(place)
+    def write(self, run: Run) -> None:
+        """Writes the report beside the card to be."""
+        run.write(FILE, self.model_dump_json(indent=1) + "\n")
 
 
 def curve_of(before: Measured) -> list[Best]:

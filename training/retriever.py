@@ -7,7 +7,6 @@ module, imported when asked for. A new kind: a module with a `Kind`, and a line 
 from __future__ import annotations
 
 import logging
-import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,12 +17,12 @@ from pydantic import Field
 from chimed_rag.encoders.base import load_encoder
 from chimed_rag.errors import ConfigError, InputError
 from chimed_rag.registry import Registry
-from training.card import Card, plain
+from training.card import command
 from training.files import Ledger
 from training.mining import Mined, Mining, mine
 from training.pairs import Pair, PairData, read_pairs, split
-from training.run import Run
-from training.settings import ROOT, Settings, read_yaml, validated
+from training.run import Run, carry_out
+from training.settings import Settings, read_yaml, validated
 
 _log = logging.getLogger(__name__)
 
@@ -99,24 +98,10 @@ def train_retriever(
         raise ConfigError(f"{config}: kind: is {name!r}; there are: {', '.join(KINDS.names())}")
     kind: Kind = KINDS.get(name)
     settings = validated(kind.settings, data, config)
-    card = Card(
-        name=Path(settings.output_dir).name,
-        stage="retriever",
-        kind=name,
-        description=settings.description,
-        licence=settings.licence,
-        command=command("retriever", config, overrides),
-        seed=settings.seed,
-        configuration=data,
-        settings=plain(settings),
+    made_by = command("retriever", config, overrides)
+    return carry_out(
+        kind.train, settings, stage="retriever", kind=name, made_by=made_by, configuration=data, fresh=fresh, say=say
     )
-    run = Run(settings, settings.output_dir, card, fresh=fresh, say=say)
-    if run.finished:
-        say(f"{run.folder} holds this model already; --fresh trains it anew")
-    else:
-        kind.train(settings, run)
-        say(f"done: {run.folder}")
-    return run.folder
 
 
 def pairs_of(settings: RetrieverSettings, run: Run, ledger: Ledger | None = None) -> tuple[list[Pair], list[Pair]]:
@@ -163,11 +148,3 @@ def examples_of(
         raise InputError(f"{phase}: no pair has a negative; the pool of its source holds no other passage")
     run.note_negatives(phase, counts)
     return examples
-
-
-def command(stage: str, config: str | Path, overrides: Sequence[str]) -> str:
-    """The command that makes a model again, with the configuration's path from the checkout if it lies in there."""
-    path = Path(config).resolve()
-    shown = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
-    sets = "".join(f" --set {shlex.quote(override)}" for override in overrides)
-    return f"python -m training {stage} --config {shown}{sets}"

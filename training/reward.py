@@ -222,7 +222,7 @@ def _transformer(settings: RewardSettings, run: Run) -> None:
 
 def _end(settings: RewardSettings, run: Run, place: Path, rows: Rows, scorer: Scorer) -> None:
     report = reward_report(scorer, rows.lists, rows.made)
-    (place / FILE).write_text(report.model_dump_json(indent=1) + "\n", "utf-8")
+    run.write(FILE, report.model_dump_json(indent=1) + "\n")
     run.card.parameters = parameters(place)
     run.card.scores = report.scores()
     run.card.scores_of = _scores_of(report)

@@ -17,7 +17,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from pydantic import JsonValue
 
 from chimed_rag.errors import InputError
 from training.card import Card, Point, commit, model_files, plain, write_card
@@ -34,6 +36,70 @@ from training.settings import Settings, located
 STATE = "run.json"
 _PASSED_OVER = {"output_dir": None, "gates": None}
 """Settings that do not change the model: where it lies, and whether a failed gate is an error."""
+
+
+class Trained(Protocol):
+    """The keys that the settings of every run have."""
+
+    @property
+    def output_dir(self) -> str:
+        """Where the model and its card go."""
+
+    @property
+    def seed(self) -> int:
+        """Of every draw and every initial weight."""
+
+    @property
+    def licence(self) -> str:
+        """Of the model."""
+
+    @property
+    def description(self) -> str:
+        """For the card."""
+
+
+def carry_out(
+    train: Callable[[Any, Run], None],
+    settings: Any,
+    *,
+    stage: str,
+    kind: str,
+    made_by: str,
+    configuration: dict[str, JsonValue],
+    fresh: bool = False,
+    accept: Sequence[str] = (),
+    say: Callable[[str], None],
+) -> Path:
+    """Trains what settings ask for, or goes on with it; returns the folder of the model. A finished one stays as it is.
+
+    Args:
+        train: given the settings and the run.
+        settings: with the keys of `Trained`.
+        stage, kind, made_by, configuration: for the card.
+        fresh, accept, say: as of `Run`.
+
+    Raises:
+        InputError, GateError: as `Run`; and what `train` raises.
+    """
+    named: Trained = settings
+    card = Card(
+        name=Path(named.output_dir).name,
+        stage=stage,
+        kind=kind,
+        description=named.description,
+        licence=named.licence,
+        command=made_by,
+        seed=named.seed,
+        configuration=configuration,
+        settings=plain(settings),
+    )
+    run = Run(settings, named.output_dir, card, fresh=fresh, accept=accept, say=say)
+    if run.finished:
+        say(f"{run.folder} holds this model already; --fresh trains it anew")
+    else:
+        train(settings, run)
+        say(f"done: {run.folder}")
+    return run.folder
 
 
 class Run:
@@ -148,6 +214,13 @@ class Run:
         """Keeps how the negatives of a phase were mined, for the card; also for a later start that skips the phase."""
         self._state["negatives"][phase] = dict(counts)
         self._keep()
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file beside the card to be, at once; what is in a phase's folder is sealed and may not change."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / (name + ".partial")
+        partial.write_text(text, "utf-8")
+        partial.replace(self.folder / name)
 
     def note_gates(self, gates: Sequence[Gate]) -> None:
         """Keeps gates, each in place of an earlier one of its name, beside the card to be."""

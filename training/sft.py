@@ -25,7 +25,6 @@ from training.files import Ledger
 from training.fitting import arguments, device_name, fit, quiet
 from training.gates import Gate, conclude
 from training.language import fast_bf16, load_policy, save_model, with_lora
-from training.launch import require
 from training.merge import end_replies, save_merged
 from training.overlap import distinct_n
 from training.run import Run
@@ -58,8 +57,6 @@ class SftSettings(StageSettings):
 def _train(settings: SftSettings, run: Run) -> None:
     from training.sources import read_rows, split
 
-    device = device_name(settings.device)
-    require(settings.fit.machine, device, lora=settings.lora is not None)
     ledger: Ledger = []
     rows = read_rows(settings.data, Dialogue, seed=settings.seed, ledger=ledger)
     learned, held_out = split(rows, settings.data.held_out, settings.seed)
@@ -148,9 +145,9 @@ def _fit(
     from transformers import Trainer, TrainingArguments
 
     quiet(settings.seed)
-    device = device_name(settings.device)
     if settings.lora is not None:
         model = with_lora(model, settings.lora)
+    device = device_name(settings.device)
     how = settings.fit.model_copy(update={"bf16": settings.fit.bf16 and fast_bf16(device)})
     if how.bf16 != settings.fit.bf16:
         run.say("this processor has no bfloat16 of its own: computed in float32, which is faster here")

@@ -13,12 +13,11 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from chimed_rag.registry import Registry
-from training.card import Card, plain
+from training.card import command
 from training.fitting import Device, Optimisation, device_name
 from training.launch import require
 from training.pairs import Hygiene
-from training.retriever import command
-from training.run import Run
+from training.run import Run, carry_out
 from training.settings import Settings, read_yaml, validated
 
 _log = logging.getLogger(__name__)
@@ -172,21 +171,14 @@ def run_settings(
     stage: Stage = STAGES.get(name)
     settings = validated(stage.settings, {"stage": name, **data}, where)
     require(settings.fit.machine, device_name(settings.device), lora=settings.lora is not None)
-    card = Card(
-        name=Path(settings.output_dir).name,
+    return carry_out(
+        stage.train,
+        settings,
         stage=name,
         kind="language model",
-        description=settings.description,
-        licence=settings.licence,
-        command=made_by,
-        seed=settings.seed,
+        made_by=made_by,
         configuration=data,
-        settings=plain(settings),
+        fresh=fresh,
+        accept=accept,
+        say=say,
     )
-    run = Run(settings, settings.output_dir, card, fresh=fresh, accept=accept, say=say)
-    if run.finished:
-        say(f"{run.folder} holds this model already; --fresh trains it anew")
-    else:
-        stage.train(settings, run)
-        say(f"done: {run.folder}")
-    return run.folder

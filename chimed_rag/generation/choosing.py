@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from chimed_rag.config import Generation
+from chimed_rag.encoders.hub import HUB_NAME
 from chimed_rag.errors import ChiMedError, InputError, UnknownNameError
 from chimed_rag.generation.base import Generator
 from chimed_rag.registry import generators
@@ -24,7 +25,6 @@ ENDPOINT, ENDPOINT_MODEL, MODEL = "CHIMED_ENDPOINT", "CHIMED_ENDPOINT_MODEL", "C
 
 log = logging.getLogger(__name__)
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w./-]+)?")
 
 
 def load_generator(meant: str | Path | Generator, settings: Generation) -> Generator:
@@ -49,7 +49,7 @@ def load_generator(meant: str | Path | Generator, settings: Generation) -> Gener
     word = str(meant)
     if _ADDRESS.match(word):
         return _made("endpoint", word, settings=settings)
-    if isinstance(meant, Path) or Path(word).expanduser().is_dir() or _HUB_NAME.fullmatch(word) or os.sep in word:
+    if isinstance(meant, Path) or Path(word).expanduser().is_dir() or HUB_NAME.fullmatch(word) or os.sep in word:
         return _made("chimed-gpt", meant, settings=settings)
     if word in _NEED_A_PLACE:
         raise InputError(f"--generator {word}: give {_NEED_A_PLACE[word]} instead of the name alone")

@@ -23,6 +23,7 @@ from chimed_rag.generation.chat import Renderer
 from chimed_rag.generation.endpoint import EndpointGenerator
 from chimed_rag.generation.sent import harmless, native
 from tests.contracts.generator_contract import TEXTS, passages
+from tests.servers import user
 
 TEMPLATE = (
     "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}</s>{% endfor %}"
@@ -116,7 +117,7 @@ def expected(folder: Path, starting: object) -> list[str]:
     texts = []
     for question in QUESTIONS:
         prompt = tokenizer.apply_chat_template(
-            _user(question), add_generation_prompt=True, return_tensors="pt", return_dict=True
+            user(question), add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
         with torch.inference_mode():
             whole = network.generate(**prompt, max_new_tokens=SETTINGS.max_new_tokens, do_sample=False, pad_token_id=1)
@@ -126,19 +127,19 @@ def expected(folder: Path, starting: object) -> list[str]:
 
 def test_it_writes_what_the_model_writes(model, expected):
     assert len(set(expected)) == len(expected) and all(expected)
-    completion = model.complete(_user(QUESTIONS[0]))
+    completion = model.complete(user(QUESTIONS[0]))
     assert completion.text == expected[0]
     assert completion.finish in ("length", "stop") and completion.new_tokens <= SETTINGS.max_new_tokens
     assert completion.prompt_tokens == len(f"<user>{QUESTIONS[0]}</s><assistant>") - 3  # </s> is one token
 
 
 def test_it_streams(model, expected):
-    pieces = list(model.stream(_user(QUESTIONS[1])))
+    pieces = list(model.stream(user(QUESTIONS[1])))
     assert len(pieces) > 3 and "".join(pieces) == expected[1]
 
 
 def test_many_at_once_are_what_they_are_alone(model, expected):
-    done = model.complete_many([_user(question) for question in QUESTIONS])
+    done = model.complete_many([user(question) for question in QUESTIONS])
     assert [one.text for one in done] == expected
 
 
@@ -152,7 +153,7 @@ def test_text_without_a_template(url, folder):
     from transformers import AutoTokenizer
 
     native = EndpointGenerator(url, model=str(folder), settings=SETTINGS, api="completions")
-    completion = native.complete(_user(QUESTIONS[0]))
+    completion = native.complete(user(QUESTIONS[0]))
     native.close()
     text = f"[human]:{QUESTIONS[0]}\n[bot]:"
     assert completion.prompt_tokens == len(AutoTokenizer.from_pretrained(folder)(text)["input_ids"])
@@ -176,9 +177,5 @@ def test_that_text_is_what_the_renderer_makes_tokens_of(folder):
 def test_a_wrong_model_is_an_error(url):
     wrong = EndpointGenerator(url, model="no-such-model", settings=SETTINGS)
     with pytest.raises(GeneratorError, match="no-such-model"):
-        wrong.complete(_user(QUESTIONS[0]))
+        wrong.complete(user(QUESTIONS[0]))
     wrong.close()
-
-
-def _user(text: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": text}]

@@ -124,6 +124,20 @@ def test_accumulated_batches_step_as_a_large_one(reward_data: Path, tmp_path: Pa
 # --- the stage -------------------------------------------------------------------------------------------------
 
 
+def test_a_kill_after_the_report_trains_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("training.reward.conclude", killed)
+        run(tmp_path / "out")
+    report = (tmp_path / "out" / "reward_report.json").read_bytes()
+    said: list[str] = []
+    folder = run(tmp_path / "out", say=said.append)
+    assert "pairs: was finished before" in said
+    assert (folder / "reward_report.json").read_bytes() == report
+
+
 def test_a_transformer_learns_and_judges_as_its_report_says(tmp_path: Path) -> None:
     folder = run(tmp_path / "out")
     report = json.loads((folder / "reward_report.json").read_text("utf-8"))

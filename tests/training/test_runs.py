@@ -10,13 +10,13 @@ import pytest
 
 import training.retriever as stage
 from chimed_rag.errors import ConfigError, InputError
-from training.card import Card, Point, write_card
+from training.card import Card, Point, command, write_card
 from training.checkpoints import file_sha256, is_whole, newest_whole, seal
 from training.cli import app
 from training.files import Account
 from training.measure import HeldOut, rank_scores
 from training.pairs import Pair
-from training.retriever import KINDS, Kind, RetrieverSettings, command, examples_of, pairs_of, train_retriever
+from training.retriever import KINDS, Kind, RetrieverSettings, examples_of, pairs_of, train_retriever
 from training.run import Run
 from training.settings import ROOT
 
