@@ -4,7 +4,8 @@ Weights are random (`_random_model`) and rows are full: 2,048 random tokens, all
 GPU multiplies matrices is measured in the same run. Ways:
 
     lora        adapters of rank 64 on all matrices; weights frozen in bfloat16, adapters float32 under autocast
-    full        all weights, in bfloat16; AdamW where its two states fit, Adafactor where they do not
+    full        all weights, in bfloat16; AdamW where its two states fit, Adafactor where they do not; and AdamW of two
+                bytes a weight that rounds by chance, where torchao is installed
     kept        whatever backward needs is kept
     recomputed  what goes into each layer is kept, and the rest computed again
 
@@ -19,7 +20,7 @@ transformers and peft but not this package, bring it (benchmarks/README.md; pyda
     PYTHONPATH=.site:. python3 benchmarks/gpu_training.py --json "$OUT/gpu_training.json"
 
 `--tiny` runs everything on the CPU in seconds with a model of 600,000 parameters: it shows that the script works, and
-measures nothing. Not measured: trained weights, several GPUs, 8-bit optimizers, reading data.
+measures nothing. Not measured: trained weights, several GPUs, reading data.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -93,7 +95,8 @@ def ways(bench: Bench) -> Iterator[tuple[str, Any]]:
     full = bench.step(rows=1)
     if replace(full, checkpointing=True).peak > ROOM * bench.memory:
         full = replace(full, optimizer="adafactor")
-    for mode, start in (("lora", lora), ("full", full)):
+    small = [("full", replace(full, optimizer="adamw_8bit"))] if find_spec("torchao") is not None else []
+    for mode, start in [("lora", lora), ("full", full), *small]:
         for kind, again in (("recomputed", True), ("kept", False)):
             one = replace(start, checkpointing=again)
             fitting = [n for n in ROWS if replace(one, rows=n).peak <= ROOM * bench.memory]
@@ -139,6 +142,10 @@ def made(bench: Bench, step: Any) -> tuple[Any, Any]:
         from transformers import Adafactor
 
         return model, Adafactor(weights, lr=1e-5, scale_parameter=False, relative_step=False)
+    if step.optimizer == "adamw_8bit":
+        from torchao.optim import AdamW8bit
+
+        return model, AdamW8bit(weights, lr=1e-5, bf16_stochastic_round=True)
     return model, torch.optim.AdamW(weights, lr=1e-5, fused=True)
 
 
@@ -240,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report(
         "A training step of 13 billion weights on one GPU" if not chosen.tiny else "A tiny model: no measurement",
         COLUMNS, all_ways(bench, chosen.json_file), about=about, notes=notes, json_file=chosen.json_file,
-        packages=("torch", "transformers", "peft"),
+        packages=("torch", "transformers", "peft", "torchao"),
     )  # fmt: skip
 
 

@@ -141,7 +141,7 @@ def run_retrieval(system: str, work: str, data: str, corpora: list[str], most: i
 
     from chimed_rag.evaluation.beir import BeirCorpus
     from chimed_rag.evaluation.retrieval import evaluate_retrieval
-    from chimed_rag.evaluation.systems import document_search
+    from chimed_rag.evaluation.retrievers import document_search
     from chimed_rag.medqa import MedQA
     from chimed_rag.text import terms
 

@@ -170,7 +170,7 @@ def _opened(work: str, storage: str, mode: str) -> MedQA:
 def run_ours(
     work: str, data: str, storage: str, mode: str, repeat: int, most: int | None, thin: int, departments: list[str]
 ) -> Row:
-    from chimed_rag.evaluation.systems import document_search
+    from chimed_rag.evaluation.retrievers import document_search
 
     qa = _opened(work, storage, mode)
     queries, qrels = judged(data, most)

@@ -41,7 +41,7 @@ def outcomes(
 ) -> list[dict[str, Any]]:
     """Each question with what became of it, under a refusal rule fitted on other questions if there are some."""
     from chimed_rag import MedQA
-    from chimed_rag.evaluation.systems import document_search
+    from chimed_rag.evaluation.retrievers import document_search
 
     with MedQA() as qa:
         search = document_search(qa)

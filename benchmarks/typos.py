@@ -54,7 +54,7 @@ def gains(index: Path, mode: str, typos: bool, queries: Mapping[str, str], qrels
     from chimed_rag import MedQA
     from chimed_rag.config import Config, Retrieval, Rewriting
     from chimed_rag.evaluation.metrics.ranking import ranking_metrics
-    from chimed_rag.evaluation.systems import document_search
+    from chimed_rag.evaluation.retrievers import document_search
 
     config = Config(retrieval=Retrieval(mode=mode), rewriting=Rewriting(typos=typos))
     with MedQA.load(index, config=config) as qa:

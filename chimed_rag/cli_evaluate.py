@@ -51,7 +51,7 @@ def retrieval(
 ) -> None:
     """Measures retrieval on a BEIR set: nDCG@10, Recall@10 and @100, MRR@10 with intervals, and latency."""
     from chimed_rag.config import Config
-    from chimed_rag.evaluation.systems import retrieval_result
+    from chimed_rag.evaluation.retrievers import retrieval_result
 
     settings = Config.from_yaml(config) if config is not None else Config()
     if tune:

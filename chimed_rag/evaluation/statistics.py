@@ -122,6 +122,36 @@ def _bootstrapped(
     }
 
 
+def clustered_means(
+    columns: Mapping[str, NDArray[np.float64]],
+    groups: Sequence[str],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+) -> dict[str, Interval]:
+    """Mean of each column over rows, with a bootstrap that resamples whole groups of rows (a dialogue, an item).
+
+    Args:
+        columns: name to values, each of shape (n,), n at least 1.
+        groups: what each row belongs to, n of them; an empty name is a group of its own.
+
+    Raises:
+        InputError: no columns, no rows, or columns of different lengths.
+        MissingExtraError: scipy is not installed.
+    """
+    names = [name or f"\0{row}" for row, name in enumerate(groups)]
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    of = np.array([places[name] for name in names], dtype=np.intp)
+    lengths = {len(column) for column in columns.values()}
+    if lengths != {len(of)} or not len(of):
+        raise InputError(f"means of groups need columns of one length of at least 1, not {sorted(lengths)}")
+    sums = {name: np.zeros(len(places)) for name in columns}
+    for name, column in columns.items():
+        np.add.at(sums[name], of, column)
+    sizes = np.bincount(of, minlength=len(places)).astype(np.float64)
+    return bootstrap_ratios(sums, sizes, confidence=confidence, resamples=resamples)
+
+
 def proportion(count: int, n: int, *, confidence: float = 0.95) -> Interval:
     """A share of n with its score interval (Wilson 1927).
 

@@ -1,6 +1,6 @@
 """Tokens a second of the stage "pretrain" beside a bare PyTorch loop: same model, packed rows, batch and arithmetic.
 
-    OMP_NUM_THREADS=2 python benchmarks/training.py
+    OMP_NUM_THREADS=2 python benchmarks/pretraining.py
 
 The model is that of `training/configs/pretrain_nano_cpu.yaml`, the text the starter literature, packed as the stage
 packs it. Bare is what one would write by hand: forward, cross entropy, backward, clipping, fused AdamW, a schedule; no

@@ -1,0 +1,104 @@
+"""What a protocol is: how the samples of a kind of task are asked, and how what was said is judged.
+
+A protocol is frozen: whoever changes what it asks, reads or counts gives it a new name. `protocol(name, kind)` finds one.
+Not covered: asking itself (`answerers`), and running (`running`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from chimed_rag.errors import UnknownNameError
+from chimed_rag.evaluation.samples import Kind, Prediction, Sample, Score
+from chimed_rag.evaluation.statistics import Interval
+from chimed_rag.generation.base import Message
+from chimed_rag.registry import Registry
+
+PROTOCOLS = Registry(
+    "protocol",
+    {
+        "strict-v1/choice": "chimed_rag.evaluation.protocols.choice:StrictChoice",
+        "lm-eval/choice": "chimed_rag.evaluation.protocols.choice_others:LmEval",
+        "cmb-official/choice": "chimed_rag.evaluation.protocols.choice_others:CmbOfficial",
+        "cmexam-official/choice": "chimed_rag.evaluation.protocols.choice_others:CmexamOfficial",
+        "opencompass/choice": "chimed_rag.evaluation.protocols.choice_others:OpenCompass",
+        "chimedgpt-legacy/choice": "chimed_rag.evaluation.protocols.choice:LegacyChoice",
+        "strict-v1/extraction": "chimed_rag.evaluation.protocols.extraction:StrictExtraction",
+        "chimedgpt-legacy/extraction": "chimed_rag.evaluation.protocols.extraction:LegacyExtraction",
+        "strict-v1/open_qa": "chimed_rag.evaluation.protocols.texts:StrictTexts",
+        "strict-v1/dialogue": "chimed_rag.evaluation.protocols.texts:StrictTexts",
+        "chimedgpt-legacy/open_qa": "chimed_rag.evaluation.protocols.texts:LegacyTexts",
+        "chimedgpt-legacy/dialogue": "chimed_rag.evaluation.protocols.texts:LegacyTexts",
+        "strict-v1/attitude": "chimed_rag.evaluation.protocols.attitude:Attitude",
+        "chimedgpt-legacy/attitude": "chimed_rag.evaluation.protocols.attitude:LegacyAttitude",
+        "strict-v1/counterfactual": "chimed_rag.evaluation.protocols.counterfactual:Counterfactual",
+        "strict-v1/grounding": "chimed_rag.evaluation.protocols.grounding:Grounding",
+    },
+)
+
+
+class Protocol(ABC):
+    """How one kind of task is asked and judged."""
+
+    name: ClassVar[str]
+    warning: ClassVar[str] = ""
+    """Printed beside every number of it; why not to compare with others, for instance."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Packages whose versions the numbers depend on."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
+    @abstractmethod
+    def messages(self, sample: Sample, passages: Sequence[str] = ()) -> list[Message]:
+        """What a chat model is told.
+
+        Args:
+            passages: texts that it may use, best first; none for a model that answers from what it knows.
+        """
+
+    def continuation(self, sample: Sample, passages: Sequence[str] = ()) -> str | None:
+        """The plain text whose next token decides among the option letters; None where the protocol has none and the
+        letters' probabilities are taken at the beginning of the reply to `messages`."""
+        return None
+
+    @abstractmethod
+    def score(self, sample: Sample, prediction: Prediction) -> Score:
+        """How one sample ended. An `error` of the prediction is the outcome "error" and counts as zero everywhere."""
+
+    @abstractmethod
+    def metrics(
+        self, samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]
+    ) -> dict[str, Interval]:
+        """The numbers of a run with 95 % intervals over groups (`statistics.clustered_means` and its kin); all three
+        lists have one length and order, every sample counts. The first metric is the main one."""
+
+    def groups(
+        self, samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]
+    ) -> dict[str, dict[str, Interval]]:
+        """The main numbers apart by subject, type, subscale, noise level …; none by default."""
+        return {}
+
+    def baselines(self, samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+        """What responders without a mind would score on these samples (name to metric to value); none by default."""
+        return {}
+
+    def notes(self, samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]) -> list[str]:
+        """What a reader of the numbers must know; none by default."""
+        return []
+
+
+def protocol(name: str, kind: Kind) -> Protocol:
+    """The protocol of that name for a kind of task.
+
+    Raises:
+        UnknownNameError: there is none; the message lists those for the kind.
+    """
+    key = f"{name}/{kind}"
+    if key not in PROTOCOLS:
+        known = sorted(one.partition("/")[0] for one in PROTOCOLS.names() if one.endswith(f"/{kind}"))
+        raise UnknownNameError(f"no protocol for {kind} is called {name!r}; there are: {', '.join(known)}")
+    made: Protocol = PROTOCOLS.get(key)(kind)
+    return made

@@ -1,0 +1,1 @@
+"""Systems under evaluation: whatever makes a prediction of a sample."""
