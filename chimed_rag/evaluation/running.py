@@ -2,7 +2,7 @@
 
 A run is a folder: `run.json` says what was asked of whom (task, data, protocol, system with its versions, seed), a line
 of `predictions.jsonl` what was said, `result.json` what it is worth. A run that was killed goes on where it stopped;
-another task, system or data in the same folder is refused. Not covered: comparing runs (`comparing`), tables (`report`).
+another task, system or data in the same folder is refused. Not covered: comparing (`comparing`), tables (`report`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a protocol is: how the samples of a kind of task are asked, and how what was said is judged.
 
-A protocol is frozen: whoever changes what it asks, reads or counts gives it a new name. `protocol(name, kind)` finds one.
-Not covered: asking itself (`answerers`), and running (`running`).
+A protocol is frozen: whoever changes what it asks, reads or counts gives it a new name. `protocol(name, kind)` finds
+one. Not covered: asking itself (`systems`), and running (`running`).
 """
 
 from __future__ import annotations
