@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +31,7 @@ from chimed_rag.entities.tagger import (
     pieces,
     save_settings,
 )
-from chimed_rag.errors import InputError
+from chimed_rag.errors import InputError, MissingExtraError
 from chimed_rag.text import fold
 
 DRUGS, SITES = ["奥美拉唑", "阿司匹林", "头孢克洛", "维生素B1"], ["胃", "肝", "左肺"]
@@ -150,6 +151,12 @@ def test_a_folder_that_is_none_is_refused_with_the_command(model: Path, tmp_path
     (older / SETTINGS).write_text(json.dumps(settings | {"unknown": 0}), "utf-8")
     with pytest.raises(InputError, match="no whole tagger"):
         Tagger(older)
+
+
+def test_without_crfsuite_the_message_names_the_command(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycrfsuite", None)
+    with pytest.raises(MissingExtraError, match=r"pycrfsuite is not installed; run: pip install"):
+        Tagger(model)
 
 
 def test_medqa_extracts_by_names_or_by_a_tagger(model: Path, ward: Path) -> None:

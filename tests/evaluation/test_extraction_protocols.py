@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chimed_rag.errors import MissingExtraError
-from chimed_rag.evaluation.metrics import spans
 from chimed_rag.evaluation.metrics.spans import Place
 from chimed_rag.evaluation.protocols.base import Protocol, protocol
 from chimed_rag.evaluation.protocols.extraction import located
@@ -108,8 +108,9 @@ def test_a_run_by_hand() -> None:
     groups = strict.groups(samples, predictions, scores)
     assert groups["疾病"]["f1"].value == pytest.approx(2 / 3)
     assert groups["药物"]["recall"].value == groups["部位"]["f1"].value == 0
-    assert groups["nervaluate strict"]["recall"].value == pytest.approx(1 / 6)
-    assert groups["nervaluate strict"]["precision"].value == 1
+    if sys.version_info >= (3, 11):  # as nervaluate needs
+        assert groups["nervaluate strict"]["recall"].value == pytest.approx(1 / 6)
+        assert groups["nervaluate strict"]["precision"].value == 1
     assert strict.notes(samples, predictions, scores) == [
         "1 names that were said are not in their texts; each counts as a false positive"
     ]
@@ -117,7 +118,7 @@ def test_a_run_by_hand() -> None:
     assert strict.metrics(*turned)["f1"].value == found["f1"].value
 
 
-def test_legacy_counts_words_not_places(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_legacy_counts_words_not_places() -> None:
     repeated = sample(1, [*GOLD, Entity(text="胃", type="部位", start=0, end=1)])
     legacy = protocol("chimedgpt-legacy", "extraction")
     assert "not that of CCKS-2019" in legacy.warning
@@ -138,7 +139,6 @@ def test_without_nervaluate_the_types_remain(monkeypatch: pytest.MonkeyPatch) ->
     strict: Protocol = protocol("strict-v1", "extraction")
     said = Prediction(id="1", text="无")
     assert set(strict.groups([sample()], [said], [strict.score(sample(), said)])) == set(TYPES)
-    assert spans.SCHEMES == ("strict", "exact", "partial", "type")
 
 
 def test_moved_and_nested_entities_are_told() -> None:

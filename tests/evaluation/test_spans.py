@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from itertools import pairwise
 
 import pytest
@@ -21,6 +22,7 @@ from chimed_rag.evaluation.metrics.spans import (
     strict_counts,
 )
 
+with_nervaluate = pytest.mark.skipif(sys.version_info < (3, 11), reason="nervaluate needs Python 3.11")
 DRUG, SITE = "药物", "部位"
 LENGTH = 12
 
@@ -51,6 +53,7 @@ def test_what_is_said_twice_counts_once() -> None:
     assert strict_counts([Place(DRUG, 0, 2)] * 2, [Place(DRUG, 0, 2)] * 3) == Counts(1, 0, 0)
 
 
+@with_nervaluate
 def test_nothing_marked_and_nothing_found_is_zero_not_an_error() -> None:
     assert value([strict_counts([], [])]) == 0
     assert schemes([[]], [[]]) == {name: [Counts(0, 0, 0)] for name in SCHEMES}
@@ -64,16 +67,19 @@ def test_groups_are_resampled_as_one() -> None:
     assert alone["f1"].low < 0.5 < alone["f1"].high
 
 
+@with_nervaluate
 def test_nervaluates_schemes_by_hand() -> None:
     gold, found = [[Place(DRUG, 0, 4), Place(SITE, 6, 8)]], [[Place(DRUG, 0, 3), Place(DRUG, 6, 8)]]
     made = schemes(gold, found)
     assert {name: value(made[name]) for name in SCHEMES} == {"strict": 0, "exact": 0.5, "partial": 0.75, "type": 0.5}
 
 
+@with_nervaluate
 def test_neighbours_do_not_overlap_in_nervaluate() -> None:
     assert schemes([[Place(DRUG, 0, 2)]], [[Place(DRUG, 2, 4)]])["partial"] == [Counts(0, 1, 1)]
 
 
+@with_nervaluate
 def test_nested_spans_are_counted_whatever_their_order() -> None:
     gold = [Place(DRUG, 0, 8), Place(SITE, 2, 6)]
     found = [Place(SITE, 2, 7), Place(SITE, 2, 6), Place(DRUG, 0, 8)]
@@ -99,6 +105,7 @@ def flat(draw: st.DrawFn) -> list[Place]:
     return [Place(kind, *pair) for kind, pair in zip(kinds, pairwise(ends), strict=False) if kind]
 
 
+@with_nervaluate
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(flat(), flat()), min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_seqeval_and_nervaluate_agree_on_flat_spans(
