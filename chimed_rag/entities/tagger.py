@@ -9,6 +9,7 @@ tagger`), nested entities, entities across sentences, and what a name stands for
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -54,12 +55,13 @@ class Known(NamedTuple):
 
 
 class Settings(BaseModel):
-    """What `tagger.json` holds; `name` is that of the model, `types` are sorted."""
+    """What `tagger.json` holds; `weights` is the SHA-256 of the file of weights, which `save_settings` takes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     features: int = FEATURES
+    weights: str = ""
     types: list[str]
     names: dict[str, Known]
     lexicon: dict[str, Known]
@@ -110,8 +112,8 @@ class Tagger:
                 f"{folder}: was trained on features {self.settings.features}, this version makes {FEATURES}; train it "
                 f"anew: {COMMAND}"
             )
-        # crfsuite reads what it is given without checks: a file that was cut off would end the process.
-        if weights[:4] != b"lCRF" or int.from_bytes(weights[4:8], "little") != len(weights):
+        # crfsuite reads what it is given without checks: a damaged file would end the process.
+        if hashlib.sha256(weights).hexdigest() != self.settings.weights:
             raise InputError(f"{folder}: {WEIGHTS} is damaged; train it anew: {COMMAND}")
         self._sequence, self._lock = crfsuite.ItemSequence, Lock()
         self._tagger = crfsuite.Tagger()
@@ -284,6 +286,7 @@ def _signs(length: int) -> list[str]:
 
 
 def save_settings(settings: Settings, folder: Path) -> None:
-    """Writes `tagger.json`."""
-    content = settings.model_dump(mode="json")
+    """Writes `tagger.json` beside the weights, which must be there."""
+    weights = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    content = settings.model_copy(update={"weights": weights}).model_dump(mode="json")
     (folder / SETTINGS).write_text(json.dumps(content, ensure_ascii=False, indent=0) + "\n", "utf-8")
