@@ -114,6 +114,7 @@ PEAKS = [
     {"rank": 8},
     {"rank": 8, "dtype": "bfloat16", "checkpointing": True},
     {"rank": 8, "dtype": "bfloat16", "autocast": True},
+    {"rank": 8, "dtype": "bfloat16", "autocast": True, "checkpointing": True},
     {"autocast": True},
 ]
 
