@@ -125,7 +125,7 @@ class StrictChoice(Choice):
         return prompt.messages(evidence=as_evidence(passages), question=sample.text, options=options)
 
     def read(self, sample: Sample, text: str) -> str:
-        """See `Choice.read`. A letter whose option the file has lost (`metadata["letters"]`) is an answer all the same."""
+        """See `Choice.read`. A letter whose option the file has lost (`metadata["letters"]`) is an answer too."""
         letters = sorted({*sample.options, *str(sample.metadata.get("letters") or "")})
         return (read_choices(text, letters) if sample.multiple else read_choice(text, letters)) or ""
 

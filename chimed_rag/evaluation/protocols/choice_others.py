@@ -144,8 +144,8 @@ class OpenCompass(Choice):
     Questions with several, and all of CMB: the set of all capitals, whatever they stand for.
 
     `reasoned` is the accuracy by the reading of the newer configuration, which has a model give its reasons first: what
-    stands behind 答案 and a colon, anywhere in the reply. A full-width colon or a bare letter is no answer there, a small
-    letter a wrong one, so that replies to any other prompt score near zero.
+    stands behind 答案 and a colon, anywhere in the reply. A full-width colon or a bare letter is no answer there, a
+    small letter a wrong one, so that replies to any other prompt score near zero.
     """
 
     name = "opencompass"
