@@ -40,7 +40,7 @@ def samples(
     wanted = list(subjects(card))
     count, found = card.settings.get("options"), set()
     lines: dict[str, int] = {}
-    skipped = lost = 0
+    skipped = 0
     for row in source.rows() if rows is None else rows:
         try:
             sample = made(row)
@@ -58,14 +58,11 @@ def samples(
             raise fault(row, f"has {len(sample.options)} options, and {card.name} is the set with {count}")
         lines[sample.id] = row.line
         found.add(sample.subject)
-        lost += not set(sample.answer) <= set(sample.options)
         yield sample
     if missing := [name for name in wanted if name not in found]:
         raise CorpusError(f"no question of {', '.join(missing)}", path=", ".join(map(str, source.paths)) or card.hub)
     if skipped:
         _note(source, f"{skipped} of {skipped + len(lines)} rows have no answer and are left out")
-    if lost:
-        _note(source, f"{lost} of {len(lines)} questions lack the option that is right; they count and can't be solved")
 
 
 def _note(source: Source, text: str) -> None:
