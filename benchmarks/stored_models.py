@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -39,9 +40,7 @@ def ladder(task: Task, protocol: str) -> list[TaskResult]:
 
 def neighbours(results: Sequence[TaskResult]) -> list[Comparison]:
     """Each model beside the next worse one."""
-    return compare_all(
-        [(worse, better) for better, worse in zip(results, results[1:], strict=False)], metric="accuracy"
-    )
+    return compare_all([(worse, better) for better, worse in pairwise(results)], metric="accuracy")
 
 
 def main() -> None:
@@ -56,9 +55,7 @@ def main() -> None:
     results = ladder(task, given.protocol)
     seconds = time.perf_counter() - began
     pairs = neighbours(results)
-    print(
-        f"{task.name}, n = {len(task.samples)}, {given.protocol}, data {task.data_sha256[:12]}, scored in {seconds:.1f} s"
-    )
+    print(f"{task.name}, n = {len(task.samples)}, {given.protocol}, data {task.data_sha256[:12]}, {seconds:.1f} s")
     print(f"{'model':24}{'accuracy':>9}  {'95 %':15}{'invalid':>8}{'missing':>8}")
     for result in results:
         accuracy, counts = result.metrics["accuracy"], result.counts
