@@ -1,4 +1,4 @@
-"""The eight models whose replies come with the licensing examinations of 2020 and 2021, scored, and neighbours compared.
+"""The eight models whose replies come with the licensing examinations of 2020 and 2021: scored, neighbours compared.
 
     python benchmarks/stored_models.py [--data FILE] [--protocol NAME] [--json FILE]
 
