@@ -278,10 +278,10 @@ def test_notes() -> None:
 )
 def test_reading_is_linear(name: str, noise: Callable[[int], str]) -> None:
     made = protocol(name, "choice")
-    began = time.perf_counter()
+    began = time.process_time()
     made.score(SEVERAL, Prediction(id="1", text=noise(50_000)))
     made.score(ONE, Prediction(id="1", text=noise(50_000)))
-    assert time.perf_counter() - began < 1.5
+    assert time.process_time() - began < 1.5
 
 
 def test_as_many_predictions_as_cmexam_has_are_scored_in_three_seconds() -> None:
@@ -295,11 +295,11 @@ def test_as_many_predictions_as_cmexam_has_are_scored_in_three_seconds() -> None
         Prediction(id=str(n), logprobs={letter: math.log(draw.random() / 5) for letter in "ABCDE"}) for n in range(6811)
     ]
     for predictions in (spoken, weighed):
-        began = time.perf_counter()
+        began = time.process_time()
         made, scores = judged("strict-v1", samples, predictions)
         metrics = made.metrics(samples, predictions, scores)
         made.groups(samples, predictions, scores)
-        assert time.perf_counter() - began < 3
+        assert time.process_time() - began < 3
         right = sum(one.said == two.answer for one, two in zip(scores, samples, strict=True))
         assert metrics["accuracy"].value == right / 6811
         assert bool(re.search("calibration", " ".join(metrics))) is (predictions is weighed)

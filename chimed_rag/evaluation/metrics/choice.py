@@ -43,8 +43,8 @@ def macro_accuracy(right: Sequence[bool], strata: Sequence[tuple[str, ...]]) -> 
         raise ValueError("a macro accuracy needs samples")
     sizes, hits = Counter(strata), Counter(stratum for stratum, hit in zip(strata, right, strict=True) if hit)
     innermost = sorted(sizes)
-    children = Counter(parent for inner in {stratum[: k + 1] for stratum in innermost for k in range(len(stratum))}
-                       if (parent := inner[:-1]) is not None)  # fmt: skip
+    nodes = {stratum[: k + 1] for stratum in innermost for k in range(len(stratum))}
+    children = Counter(node[:-1] for node in nodes)
     weights = np.array([np.prod([1 / children[one[:k]] for k in range(len(one))]) for one in innermost])
     count = np.array([sizes[one] for one in innermost])
     rates = np.array([hits[one] for one in innermost]) / count
