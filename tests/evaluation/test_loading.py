@@ -257,7 +257,7 @@ def test_a_task_without_items_asks_for_its_files(toy, tmp_path):
 
 def test_an_unknown_task_lists_those_there_are(toy):
     toy()
-    with pytest.raises(UnknownNameError, match="no task is called 'toys'; there are: .*toy"):
+    with pytest.raises(UnknownNameError, match=r"no task is called 'toys'; there are: .*toy"):
         load_card("toys")
 
 

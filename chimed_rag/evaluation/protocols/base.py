@@ -75,6 +75,23 @@ class Protocol(ABC):
         """The numbers of a run with 95 % intervals over groups (`statistics.clustered_means` and its kin); all three
         lists have one length and order, every sample counts. The first metric is the main one."""
 
+    def parts(self, metric: str, scores: Sequence[Score]) -> tuple[list[float], list[float]] | None:
+        """What each sample adds to a metric that is a ratio of two sums, for comparing two systems.
+
+        The default serves means: the score's value of that name over 1, a score without it counting as 0; and
+        "accuracy" over outcomes where no score has a value of that name. F1 would give 2 TP over 2 TP + FP + FN.
+
+        Returns:
+            Numerators and denominators, one each a sample; None where the metric is no such ratio.
+        """
+        if any(metric in score.values for score in scores):
+            above = [score.values.get(metric, 0.0) for score in scores]
+        elif metric == "accuracy":
+            above = [float(score.outcome == "correct") for score in scores]
+        else:
+            return None
+        return above, [1.0] * len(scores)
+
     def groups(
         self, samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]
     ) -> dict[str, dict[str, Interval]]:

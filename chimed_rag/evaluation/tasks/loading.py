@@ -21,7 +21,7 @@ from chimed_rag.evaluation.tasks.sources import FileSource, HubSource, Row, Sour
 from chimed_rag.packaged import parsed
 from chimed_rag.packaged import source as packaged_source
 
-__all__ = ["Reader", "Row", "Source", "Task", "load_card", "load_task", "register_card", "task_names"]
+__all__ = ["Reader", "Row", "Source", "Task", "load_card", "load_task", "read_task", "register_card", "task_names"]
 
 _registered: dict[str, Card] = {}
 
@@ -100,7 +100,11 @@ def load_task(name: str, data: str | Path | None = None, *, limit: int | None = 
         DuplicateError: two samples of one id.
         MissingExtraError: a hub needs the package `datasets`.
     """
-    card = load_card(name)
+    return read_task(load_card(name), data, limit=limit)
+
+
+def read_task(card: Card, data: str | Path | None = None, *, limit: int | None = None) -> Task:
+    """As `load_task`, of a card at hand."""
     if limit is not None and limit < 1:
         raise InputError(f"a limit is at least 1 sample, not {limit}")
     source, path = _open(card, data)

@@ -7,11 +7,9 @@ command that converts it, never guessed at, since a wrong guess gives other ques
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,6 +19,7 @@ from pydantic import JsonValue
 from chimed_rag.errors import CorpusError, MissingExtraError
 from chimed_rag.evaluation.beir import json_rows
 from chimed_rag.evaluation.samples import Card
+from chimed_rag.evaluation.tasks.decoding import read_text
 
 _SPACE = re.compile(r"\s*")
 _SPLITS = ("train", "dev", "val", "valid", "validation", "test")
@@ -165,7 +164,7 @@ def _only(
 
 
 def _rows_of(path: Path) -> Iterator[tuple[int, dict[str, JsonValue]]]:
-    text = _text(path)
+    text = read_text(path)
     kind = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
     if kind in (".csv", ".tsv"):
         yield from _cells(text, path, tab=kind == ".tsv")
@@ -175,61 +174,6 @@ def _rows_of(path: Path) -> Iterator[tuple[int, dict[str, JsonValue]]]:
         yield 1, _object(text, path, 1)
     else:
         yield from json_rows(path)
-
-
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"cannot be read: {getattr(error, 'strerror', None) or error}", path=str(path)) from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise CorpusError(_encoding_trouble(content, path), path=str(path), line=line) from None
-
-
-def _encoding_trouble(content: bytes, path: Path) -> str:
-    """Why bytes that are not UTF-8 are not, and what to do."""
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return f"not UTF-8; it reads as UTF-16: {_conversion('UTF-16', path)}"
-    # Two bytes of GB can look like UTF-8 by chance; the three bytes of a Chinese character hardly do.
-    chinese = sum(
-        _is_utf8(line) and any(letter >= "\u0800" for letter in line.decode()) for line in content.split(b"\n")
-    )
-    if chinese:
-        return f"not UTF-8, while {chinese} other lines are: mixed encodings; mend this line or take the file anew"
-    if _reads_as_gb18030(content):
-        return f"not UTF-8; it reads as GB18030: {_conversion('GB18030', path)}"
-    return "not UTF-8, and not GB18030 either; take the file anew"
-
-
-def _conversion(encoding: str, path: Path) -> str:
-    inner = path.with_suffix("") if path.suffix == ".gz" else path
-    read = (
-        f"zcat {path} | iconv -f {encoding} -t UTF-8"
-        if path.suffix == ".gz"
-        else f"iconv -f {encoding} -t UTF-8 {path}"
-    )
-    return f"convert with {read} > {inner.stem}.utf8{inner.suffix}"
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _reads_as_gb18030(content: bytes) -> bool:
-    try:
-        content.decode("gb18030")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _is_json(text: str) -> bool:
