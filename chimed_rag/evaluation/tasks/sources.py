@@ -103,8 +103,9 @@ class HubSource:
 def find_files(folder: Path, card: Card) -> list[Path]:
     """The files of a task in a folder: those of the first of `card.files` that is there, sorted by name.
 
-    In a pattern `*` stands for anything within a name, `{split}` for the card's split and `{subject}` for the subjects
-    of `card.settings`, or for anything where it names none. A file may be there plain or with `.gz`.
+    In a pattern `*` stands for anything within a name, `{split}` for the splits that the card's `split` names (train,
+    dev, val, test) and `{subject}` for the `subjects` of its settings, or for anything where it names none. A file may
+    be there plain or with `.gz`.
 
     Raises:
         CorpusError: nothing is there, or a split or a subject is missing; the message says what lies there.
@@ -139,8 +140,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
 
 
 def _splits(card: Card) -> list[str]:
-    words = re.findall(r"\w+", card.split.lower())
-    return [word for word in words if word in _SPLITS] or words
+    return [word for word in re.findall(r"\w+", card.split.lower()) if word in _SPLITS]
 
 
 def _subjects(card: Card) -> list[str]:
