@@ -132,10 +132,10 @@ def tasks(as_json: JsonOption = False) -> None:
     from rich.table import Table
 
     table = Table(caption="chimed evaluate card TASK shows one whole", caption_justify="left")
-    for name in ("task", "kind", "main metric", "licence", "title"):
+    for name in ("task", "kind", "main metric", "licence"):
         table.add_column(name, overflow="fold")
     for card in cards:
-        table.add_row(card.name, card.kind, card.main_metric, card.licence, card.title)
+        table.add_row(card.name, card.kind, card.main_metric, card.licence)
     Console().print(table)
 
 
@@ -194,7 +194,7 @@ def _comparison(found: Comparison, a: Path, b: Path) -> list[str]:
         f"  A {found.a} ({a})",
         f"  B {found.b} ({b})",
         f"  B minus A: {gap.value:+.4f}, 95 % interval {gap.low:+.4f} to {gap.high:+.4f}",
-        f"  p = {found.p:.4g} ({found.test})",
+        f"  p {'< 1e-12' if found.p < 1e-12 else f'= {found.p:.4g}'} ({found.test})",
     ]
     if found.only_a is not None:
         lines.append(f"  only A right: {found.only_a:,}; only B right: {found.only_b:,}")

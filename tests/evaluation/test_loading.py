@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ def read(source: Source, card: Card) -> Iterator[Sample]:
     """What the tests' cards name as their reader: id, question, answer."""
     for row in source.rows():
         yield Sample(id=str(row.value["id"]), text=row.value["question"], answer=row.value["answer"])
+
+
+def choosy(source: Source, card: Card) -> Iterator[Sample]:
+    """Leaves a row out, and says so as readers do."""
+    yield next(read(source, card))
+    logging.getLogger("chimed_rag.evaluation.readers.toy").warning("%d row is left out", 1)
 
 
 def own_items(source: Source, card: Card) -> Iterator[Sample]:
@@ -162,6 +169,7 @@ def test_the_first_pattern_that_is_there_wins(tmp_path):
     assert found(tmp_path, files=("*.jsonl",)) == ["b.jsonl", "c.jsonl"]
     assert found(tmp_path, files=("**/e.jsonl",)) == ["deep/er/e.jsonl"]
     assert found(tmp_path, files=("*/d.jsonl",)) == ["deep/d.jsonl"]
+    assert found(tmp_path, files=("**/{name}*", "x")) == ["b.jsonl", "c.jsonl", "deep/d.jsonl", "deep/er/e.jsonl"]
 
 
 def test_a_file_may_be_there_with_gz_and_is_read_once(tmp_path):
@@ -208,6 +216,13 @@ def test_a_limit_is_a_trial_and_says_so(toy, tmp_path):
     assert load_task("toy", tmp_path / "a.jsonl", limit=2).notes == ()
     with pytest.raises(InputError, match="at least 1"):
         load_task("toy", tmp_path / "a.jsonl", limit=0)
+
+
+def test_what_a_reader_warns_of_is_a_note(toy, tmp_path):
+    toy(reader=f"{__name__}:choosy")
+    put(tmp_path, "a.jsonl")
+    assert load_task("toy", tmp_path / "a.jsonl").notes == ("1 row is left out",)
+    assert load_task("toy", tmp_path / "a.jsonl").notes == ("1 row is left out",)
 
 
 def test_a_repeated_id_is_named_with_both_lines(toy, tmp_path):

@@ -113,7 +113,7 @@ def find_files(folder: Path, card: Card) -> list[Path]:
     for pattern in card.files:
         found = {
             path: match.groupdict()
-            for path in sorted(folder.glob(re.sub(r"\{\w+\}", "*", pattern) + "*"))
+            for path in _candidates(folder, pattern)
             if path.is_file() and (match := _expression(pattern).fullmatch(path.relative_to(folder).as_posix()))
         }
         found = {
@@ -129,6 +129,12 @@ def find_files(folder: Path, card: Card) -> list[Path]:
     raise CorpusError(
         f"no file of {card.name} is here; looked for: {looked_for}; here are: {listed or 'no files'}", path=str(folder)
     )
+
+
+def _candidates(folder: Path, pattern: str) -> list[Path]:
+    names = (name if name == "**" else re.sub(r"(?:\{\w+\}|\*)+", "*", name) for name in pattern.split("/"))
+    wild = "/".join(names)
+    return sorted({*folder.glob(wild), *folder.glob(wild + ".gz")})
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
