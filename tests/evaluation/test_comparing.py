@@ -227,3 +227,22 @@ def test_a_whole_exam_is_compared_in_seconds():
     began = time.process_time()
     assert 0 <= permutation(one, two, resamples=999) <= 1
     assert time.process_time() - began < 3
+
+
+def test_shares_of_outcomes_and_micro_f1_need_no_parts_of_their_own():
+    from chimed_rag.evaluation.samples import Score
+    from tests.toy_task import Toy
+
+    rules = Toy("choice")
+    ended = [Score(id=str(n), outcome=outcome) for n, outcome in enumerate(("correct", "wrong", "invalid", "error"))]
+    assert rules.parts("accuracy", ended) == ([1, 0, 0, 0], [1, 1, 1, 1])
+    assert rules.parts("error", ended) == ([0, 0, 0, 1], [1, 1, 1, 1])
+    assert rules.parts("f1", ended) is None
+    found = [
+        Score(id="a", outcome="scored", values={"tp": 3, "fp": 1, "fn": 0}),
+        Score(id="b", outcome="scored", values={"tp": 1, "fp": 0, "fn": 4}),
+        Score(id="c", outcome="error"),
+    ]
+    assert rules.parts("f1", found) == ([6, 2, 0], [7, 6, 0])  # 8 / 13
+    assert rules.parts("precision", found) == ([3, 1, 0], [4, 1, 0])  # 4 / 5
+    assert rules.parts("recall", found) == ([3, 1, 0], [3, 5, 0])  # 4 / 8
