@@ -188,6 +188,7 @@ def test_the_split_and_the_subjects_of_the_card_are_looked_for(tmp_path):
         found(tmp_path, files=files, split="val (the test answers are hidden)")
     with pytest.raises(CorpusError, match="the subject 'surgery' is missing; here are: anatomy, law, virology"):
         found(tmp_path, files=files, settings={"subjects": ["surgery"]})
+    assert found(tmp_path, files=("dev/{split}.csv", "test/law.csv")) == ["test/law.csv"]
 
 
 def test_nothing_found_says_what_was_looked_for_and_what_is_there(tmp_path):

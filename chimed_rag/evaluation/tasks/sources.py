@@ -110,6 +110,7 @@ def find_files(folder: Path, card: Card) -> list[Path]:
     Raises:
         CorpusError: nothing is there, or a split or a subject is missing; the message says what lies there.
     """
+    trouble: CorpusError | None = None
     for pattern in card.files:
         found = {
             path: match.groupdict()
@@ -119,10 +120,16 @@ def find_files(folder: Path, card: Card) -> list[Path]:
         found = {
             path: names for path, names in found.items() if path.suffix != ".gz" or path.with_suffix("") not in found
         }
-        if found:
+        try:
             for field, wanted in (("split", _splits(card)), ("subject", _subjects(card))):
                 found = _only(found, field, wanted, folder / pattern)
+        except CorpusError as error:
+            trouble = trouble or error  # the files of another pattern may be whole
+            continue
+        if found:
             return list(found)
+    if trouble is not None:
+        raise trouble
     there = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     listed = ", ".join(there[:20]) + (f" and {len(there) - 20} more" if len(there) > 20 else "")
     looked_for = ", ".join(card.files) or "nothing: this task has items of its own, leave --data out"
