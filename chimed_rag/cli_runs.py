@@ -112,8 +112,11 @@ def show(result: Result, as_json: bool) -> None:
     Console().print(result_table(result))
     if isinstance(result, TaskResult):
         say(", ".join(f"{count:,} {outcome}" for outcome, count in result.counts.items()))
+        if result.baselines:
+            say("responders without a mind:")
         for name, metrics in result.baselines.items():
-            say(f"{name}: " + ", ".join(f"{metric} {value:.3f}" for metric, value in metrics.items()))
+            shown = list(metrics.items())[:4]  # the JSON has them all
+            say(f"  {name}: " + ", ".join(f"{metric} {value:.3f}" for metric, value in shown))
         if result.asked_with:
             say(f"asked by the protocol {result.asked_with}")
         for line in filter(None, (result.warning, *result.notes)):
