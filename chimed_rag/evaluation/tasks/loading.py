@@ -6,7 +6,9 @@ Not covered: what the files look like (`readers`), and their encoding and form (
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module, resources
 from pathlib import Path
@@ -42,6 +44,7 @@ class Task:
     Attributes:
         data_sha256: of the files, one after the other (`evaluation.beir.data_sha256`); of the samples' JSON for a hub
             and for the package's own items.
+        notes: what its reader warned of, such as rows left out, and that it is a trial.
         path: where the data were read, as given; empty for the package's own.
     """
 
@@ -108,14 +111,14 @@ def read_task(card: Card, data: str | Path | None = None, *, limit: int | None =
     if limit is not None and limit < 1:
         raise InputError(f"a limit is at least 1 sample, not {limit}")
     source, path = _open(card, data)
-    samples = _samples(_Watched(source), card, path)
+    with _warnings() as warned:
+        samples = _samples(_Watched(source), card, path)
     # All are read whatever the limit: a fault further down shows early, and the hash is that of the whole task.
     digest = data_sha256(source.paths) if source.paths else _samples_sha256(samples)
-    notes: tuple[str, ...] = ()
     if limit is not None and limit < len(samples):
-        notes = (f"a trial on the first {limit} of {len(samples)} samples, not a result",)
+        warned.insert(0, f"a trial on the first {limit} of {len(samples)} samples, not a result")
         samples = samples[:limit]
-    return Task(card, tuple(samples), digest, path, notes)
+    return Task(card, tuple(samples), digest, path, tuple(warned))
 
 
 def _packaged() -> set[str]:
@@ -150,6 +153,20 @@ def _hub(card: Card, name: str) -> HubSource:
     name, _, revision = name.partition("@")
     own = card.revision if name == card.hub else ""
     return HubSource(name, config=card.hub_config, split=card.hub_split, revision=revision or own)
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """What the readers warn of in their log, such as rows left out: the task's notes."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("chimed_rag.evaluation.readers")
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
 
 
 class _Watched:
