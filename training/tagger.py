@@ -135,7 +135,7 @@ def train_tagger(
 
 def _train(settings: TaggerSettings, run: Run) -> None:
     records, test = _read(settings, run)
-    order = random.Random(settings.seed).sample(range(len(records)), len(records))
+    order = random.Random(settings.seed).sample(range(len(records)), len(records))  # noqa: S311
     held = [records[n] for n in order[: settings.data.held_out]]
     rest = [records[n] for n in order[settings.data.held_out :]]
     run.card.training_pairs = len(records)

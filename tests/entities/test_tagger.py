@@ -136,12 +136,12 @@ def test_many_threads_get_what_one_gets(model: Path) -> None:
 
 
 def test_a_folder_that_is_none_is_refused_with_the_command(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no whole tagger.*python -m training tagger"):
+    with pytest.raises(InputError, match=r"no whole tagger.*python -m training tagger"):
         Tagger(tmp_path)
     broken = shutil.copytree(model, tmp_path / "cut")
     weights = (broken / WEIGHTS).read_bytes()
     (broken / WEIGHTS).write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
-    with pytest.raises(InputError, match="crf.crfsuite is damaged"):
+    with pytest.raises(InputError, match=r"crf.crfsuite is damaged"):
         Tagger(broken)
     older = shutil.copytree(model, tmp_path / "old")
     settings = json.loads((older / SETTINGS).read_text("utf-8"))

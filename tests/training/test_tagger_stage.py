@@ -106,10 +106,10 @@ def test_what_cannot_be_used(tiny: Path) -> None:
         trained(tiny, "fit.iteration=3")
     with pytest.raises(CorpusError, match="no such file"):
         trained(tiny, "data.test=$TINY/nowhere.jsonl")
-    with pytest.raises(InputError, match="24 records are too few for data.held_out = 22 and fit.folds = 3"):
+    with pytest.raises(InputError, match=r"24 records are too few for data.held_out = 22 and fit.folds = 3"):
         trained(tiny, "data.held_out=22")
     written(tiny / "records.jsonl", [{"originalText": "胃", "entities": [{"label_type": "药物"}]}])
-    with pytest.raises(CorpusError, match="line 1.*'start_pos'"):
+    with pytest.raises(CorpusError, match=r"line 1.*'start_pos'"):
         trained(tiny)
     written(tiny / "records.jsonl", [row("布洛芬", "膀胱", "嘱其一周以后再来本科门诊复查血常规。")])
     with pytest.raises(InputError, match="0 records are too few"):
