@@ -34,6 +34,8 @@ _HAN = re.compile(f"[{HAN}]")
 _PIECE = re.compile(r"[^。！？\n]{0,1000}[。！？\n]|[^。！？\n]{1,1000}")
 _CLAUSE = re.compile(r"[，,；;：:。！？]")
 _NUMERALS = frozenset("一二三四五六七八九十百千两半")
+_AFFIXES = (1, 2, 3)
+"""Characters of the beginnings and endings of names that are looked at."""
 _DEGREES = 4
 """Of how often a name was an entity, so many degrees are told apart."""
 
@@ -87,6 +89,46 @@ class Names:
         return covers
 
 
+class Lists:
+    """The lists that the features of a model look at.
+
+    Args:
+        names: of training records (`known_names`); their beginnings and endings are looked at too.
+        lexicon: of the package (`lexicon`).
+    """
+
+    def __init__(self, names: Mapping[str, Known], lexicon: Mapping[str, Known]) -> None:
+        self.names = (Names(names), Names(lexicon))
+        self.beginnings = _common((name[:size], known.type) for name, known in names.items() for size in _sizes(name))
+        self.endings = _common((name[-size:], known.type) for name, known in names.items() for size in _sizes(name))
+
+    def affixes(self, folded: str, place: int) -> list[str]:
+        """Of a character: which types' names often end with it, end with the next one, or begin with it."""
+        found = []
+        for size in _AFFIXES:
+            begin = place + 1 - size
+            if begin >= 0 and (told := self.endings.get(folded[begin : place + 1])):
+                found.append(f"e{size}{told}")
+            if begin >= -1 and place + 1 < len(folded) and (told := self.endings.get(folded[begin + 1 : place + 2])):
+                found.append(f"E{size}{told}")
+            if told := self.beginnings.get(folded[place : place + size]):
+                found.append(f"b{size}{told}")
+        return found
+
+
+def _sizes(name: str) -> list[int]:
+    return [size for size in _AFFIXES if size < len(name)]
+
+
+def _common(affixes: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The affixes of two names and more, with the type that most of them have and the order of how many."""
+    counts: dict[str, Counter[str]] = {}
+    for affix, kind in affixes:
+        counts.setdefault(affix, Counter())[kind] += 1
+    most = {affix: max(kinds.items(), key=lambda one: (one[1], one[0])) for affix, kinds in counts.items()}
+    return {affix: f"{kind}{min(count.bit_length() - 1, 4)}" for affix, (kind, count) in most.items() if count > 1}
+
+
 class Tagger:
     """A trained model; may be used from many threads at once.
 
@@ -119,7 +161,7 @@ class Tagger:
         self._tagger = crfsuite.Tagger()
         self._tagger.open_inmemory(weights)
         self._weights = weights  # crfsuite reads them where they lie and keeps no hold on them
-        self._lists = [Names(self.settings.names), Names(self.settings.lexicon)]
+        self._lists = Lists(self.settings.names, self.settings.lexicon)
 
     @property
     def types(self) -> list[str]:
@@ -187,19 +229,20 @@ def pieces(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _PIECE.finditer(text)]
 
 
-def features(piece: str, lists: Sequence[Names]) -> list[list[str]]:
+def features(piece: str, lists: Lists) -> list[list[str]]:
     """What the field sees of each character of a sentence: a list of attributes a character.
 
-    Characters and n-grams around it, classes of characters, names of the lists that cover it, and the first two
-    characters of its clause (where 予, 行 and 示 announce what follows). Tried without gain on held-out records of
-    CCKS-2019: n-grams that reach further than two characters.
+    Characters and n-grams around it, classes of characters, names of the lists that cover it, beginnings and endings of
+    names, and the first two characters of its clause (where 予, 行 and 示 announce what follows). Tried without gain on
+    held-out records of CCKS-2019: n-grams that reach further than two characters, ends of clauses, all names that
+    overlap a place, how strongly characters cling together, and the sentences before and after.
     """
     folded = _folded(piece)
     n = len(folded)
     chars = ["<2", "<1", *folded, ">1", ">2"]
     shapes = ["<", *map(_shape, folded), ">"]
     openings = _openings(folded)
-    covers = [["<", *names.covers(folded), ">"] for names in lists]
+    covers = [["<", *names.covers(folded), ">"] for names in lists.names]
     found = []
     for i in range(n):
         a, b, c, d, e = chars[i : i + 5]
@@ -209,6 +252,7 @@ def features(piece: str, lists: Sequence[Names]) -> list[list[str]]:
             *(f"-101{b}{c}{d}", f"-210{a}{b}{c}", f"012{c}{d}{e}"),
             f"s{shapes[i]}{shapes[i + 1]}{shapes[i + 2]}",
             f"c{openings[i]}",
+            *lists.affixes(folded, i),
         ]
         for place, cover in enumerate(covers):
             before, here, after = cover[i : i + 3]

@@ -20,6 +20,7 @@ from chimed_rag.entities.tagger import (
     SETTINGS,
     WEIGHTS,
     Known,
+    Lists,
     Names,
     Settings,
     Span,
@@ -58,7 +59,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = known_names(RECORDS)
     trainer = pycrfsuite.Trainer(algorithm="lbfgs", verbose=False)
     trainer.set_params({"c1": 0.0, "c2": 0.1, "max_iterations": 30})
-    lists = [Names({}), Names({})]
+    lists = Lists({}, {})
     for text, spans in RECORDS:
         labels = encoded(len(text), [(span.type, span.start, span.end) for span in spans])
         for begin, end in pieces(text):
@@ -82,10 +83,23 @@ def test_the_longest_name_covers_its_characters() -> None:
     assert Names({}).covers("胃") == ["O"]
 
 
+def test_beginnings_and_endings_of_two_names_are_known() -> None:
+    names = {
+        name: Known(kind, 1.0) for name, kind in (("胃癌", "病"), ("肝癌", "病"), ("肝脏", "位"), ("胃大切", "术"))
+    }
+    lists = Lists(names, {})
+    assert lists.endings == {"癌": "病1"}
+    # 胃 and 肝 begin two names each, of two types: no type has two.
+    assert lists.beginnings == {}
+    assert lists.affixes("肺癌。", 1) == ["e1病1"]
+    assert lists.affixes("肺癌。", 0) == ["E1病1"]
+    assert lists.affixes("肺癌。", 2) == lists.affixes("癌", 0)[1:] == []
+
+
 @given(st.text(alphabet="肝，。！\n\ud800a", max_size=40))
 def test_pieces_lose_nothing_and_every_character_has_features(text: str) -> None:
     assert "".join(text[begin:end] for begin, end in pieces(text)) == text
-    assert all(len(features(text[begin:end], [Names({})])) == end - begin for begin, end in pieces(text))
+    assert all(len(features(text[begin:end], Lists({}, {}))) == end - begin for begin, end in pieces(text))
 
 
 def test_a_text_without_a_stop_is_cut() -> None:

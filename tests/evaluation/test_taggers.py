@@ -7,7 +7,7 @@ from pathlib import Path
 import pycrfsuite
 import pytest
 
-from chimed_rag.entities.tagger import SETTINGS, WEIGHTS, Known, Names, Settings, encoded, features, save_settings
+from chimed_rag.entities.tagger import SETTINGS, WEIGHTS, Known, Lists, Settings, encoded, features, save_settings
 from chimed_rag.errors import InputError
 from chimed_rag.evaluation.protocols.base import protocol
 from chimed_rag.evaluation.samples import Card, Entity, Sample
@@ -27,7 +27,7 @@ def setting(name: str = "ccks2019", **options: str) -> Setting:
 def model(tmp_path: Path) -> Path:
     text, place = SAMPLE.text, ("药物", 2, 6)
     trainer = pycrfsuite.Trainer(algorithm="lbfgs", verbose=False)
-    trainer.append(pycrfsuite.ItemSequence(features(text, [Names({}), Names({})])), encoded(len(text), [place]))
+    trainer.append(pycrfsuite.ItemSequence(features(text, Lists({}, {}))), encoded(len(text), [place]))
     trainer.train(str(tmp_path / WEIGHTS))
     names = {"阿司匹林": Known("药物", 1.0)}
     save_settings(Settings(name="test", types=["药物"], names=names, lexicon={}), tmp_path)

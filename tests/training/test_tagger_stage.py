@@ -66,9 +66,7 @@ def test_it_learns_and_tells_what_it_did(tiny: Path) -> None:
     }
     assert card["scores"]["test, 药物"]["recall"]["value"] > 0.6
     assert card["scores_of"].startswith("4 held-out records by a model of the other 20; 3 test records")
-    assert [point["phase"] for point in card["curve"]] == ["trial"] * (len(card["curve"]) // 2) + ["model"] * (
-        len(card["curve"]) // 2
-    )
+    assert list(dict.fromkeys(point["phase"] for point in card["curve"])) == ["trial", "model"]
     assert verify(folder) == []
 
 
