@@ -35,6 +35,7 @@ PROTOCOLS = Registry(
         "chimedgpt-legacy/attitude": "chimed_rag.evaluation.protocols.attitude:LegacyAttitude",
         "strict-v1/counterfactual": "chimed_rag.evaluation.protocols.counterfactual:Counterfactual",
         "strict-v1/grounding": "chimed_rag.evaluation.protocols.grounding:Grounding",
+        "strict-v1-nli/grounding": "chimed_rag.evaluation.protocols.grounding:NliGrounding",
     },
 )
 
@@ -50,6 +51,11 @@ class Protocol(ABC):
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What the numbers depend on besides the versions of `libraries`, such as a judge model; nothing by default."""
+        return {}
 
     @abstractmethod
     def messages(self, sample: Sample, passages: Sequence[str] = ()) -> list[Message]:
