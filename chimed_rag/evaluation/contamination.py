@@ -76,8 +76,8 @@ class Contamination(Record):
             told = f"no question of {SHORT} characters and more to look for in {self.source} ({self.kind})"
         else:
             told = (
-                f"overlap with {self.source} ({self.kind}, {self.texts:,} texts): {len(self.ids)} of {self.n} questions "
-                f"have {SEEN:.0%} of their {SHORT}-grams there ({self.seen.value:.2%} "
+                f"overlap with {self.source} ({self.kind}, {self.texts:,} texts): {len(self.ids)} of {self.n} "
+                f"questions have {SEEN:.0%} of their {SHORT}-grams there ({self.seen.value:.2%} "
                 f"[{self.seen.low:.2%}, {self.seen.high:.2%}]), {self.touched.value:.2%} share a {LONG}-gram"
             )
         short = f"; {self.short} too short to tell" if self.short else ""
@@ -175,8 +175,8 @@ class _Wanted:
         """Of each question's grams the share that was seen, shape (questions,); 0 where it has none."""
         ends = np.cumsum(self._sizes)
         total = np.concatenate([[0], np.cumsum(self._seen[self._of])]).astype(np.float64)
-        counts = total[ends] - total[ends - self._sizes]
-        return counts / np.maximum(self._sizes, 1)
+        counts: NDArray[np.float64] = total[ends] - total[ends - self._sizes]
+        return np.divide(counts, np.maximum(self._sizes, 1))
 
 
 def _batches(texts: Iterable[str]) -> Iterator[tuple[int, str]]:

@@ -136,8 +136,10 @@ class NliJudge:
         found = []
         for premise, claim in pairs:
             # The claim may take half of the room at most, or no window of the premise would fit beside it.
-            kept = self._tokenizer(claim, truncation=True, max_length=most // 2, add_special_tokens=False)["input_ids"]
-            said = self._tokenizer.decode(kept) if len(kept) >= most // 2 else claim
+            kept = self._tokenizer(
+                claim, truncation=True, max_length=most // 2, add_special_tokens=False, return_offsets_mapping=True
+            )["offset_mapping"]
+            said = claim[: kept[-1][1]] if kept else claim
             read = self._tokenizer(
                 premise, said, truncation="only_first", max_length=most, stride=most // 8, padding=True,
                 return_overflowing_tokens=True, return_tensors="pt",

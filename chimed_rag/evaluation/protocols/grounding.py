@@ -2,13 +2,10 @@
 
 A sample without a condition (answers of a run) ends as scored; one of `readers.grounding.noise` is right or wrong:
 
-    noise                     right: the reply holds a right answer. It holds one if the longest common subsequence of
-                              characters covers FOUND of a reference (ROUGE-L recall, rouge-score), or COVERED of it and
-                              each number and unit of the reference is in the reply. RGB looks for the answer's string,
-                              which sentences of free text do not have
-    rejection                 right: the system refuses (`Answer.abstention`, or 所给文献没有说明, or RGB's 信息不足)
-    counterfactual, conflict  right: the false number, drug or denial is not said, or a conflict is told (a notice of
-                              kind `conflict`, or a word of `_FLAGS`), or the system refuses
+    noise                     right: the reply holds a right answer (`metrics.holding`)
+    rejection                 right: the system refuses
+    counterfactual, conflict  right: the false number, drug or denial is not said, or a conflict is told; a system that
+                              refuses says nothing false
 
 A reply without a sentence that is no refusal is invalid. A refusal counts as zero in every measure of citations;
 `…_answered` leaves refusals out. Numbers rest on a judge of entailment (`metrics.judges`), which `versions` and the
@@ -17,37 +14,32 @@ notes name. Not covered: whether a right answer is useful, and false statements 
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from chimed_rag.errors import InputError, MissingExtraError
-from chimed_rag.evaluation.metrics.citations import count, sentences_of, share
+from chimed_rag.errors import InputError
+from chimed_rag.evaluation.metrics.citations import count, sentences_of
 from chimed_rag.evaluation.metrics.curves import aurc
+from chimed_rag.evaluation.metrics.holding import (
+    asserts,
+    best_passage,
+    confidence,
+    holds,
+    refuses,
+    shown,
+    tells_conflict,
+    words_of,
+)
 from chimed_rag.evaluation.metrics.judges import Judge, Says, evidence_of, judge_of
 from chimed_rag.evaluation.protocols.base import Protocol
 from chimed_rag.evaluation.samples import Kind, Outcome, Prediction, Sample, Score
 from chimed_rag.evaluation.statistics import Interval, bootstrap_ratios, clustered_means, proportion
 from chimed_rag.generation.base import Message
 from chimed_rag.generation.prompts import Prompt, load_prompt
-from chimed_rag.generation.replies import is_not_told
-from chimed_rag.records import Evidence
-from chimed_rag.safety.conversion import agree
-from chimed_rag.safety.measures import measures
-from chimed_rag.safety.quoting import squeezed
-from chimed_rag.text import terms
 
-FOUND, COVERED = 0.5, 0.25
-"""Shares of a reference's characters that a reply must hold in order: alone, and where all its numbers agree."""
-ALIKE = 0.3
-"""A sentence repeats a false number if it has this share of the terms of the false sentence."""
-_INSUFFICIENT = "信息不足"
-_FLAGS = re.compile("不一致|互?相矛盾|有矛盾|有冲突|不相符|事实性错误|有误|存疑")
 _FALSE = ("counterfactual", "conflict")
 _RATIOS = {
     "citation_validity": ("valid", "citations"),
@@ -101,7 +93,7 @@ class Grounding(Protocol):
         """Counts of citations, and right or wrong where the sample has a condition."""
         if prediction.error:
             return Score(id=sample.id, outcome="error")
-        counts = count(sentences_of(prediction.answer or prediction.text), _shown(sample, prediction), self.judge)
+        counts = count(sentences_of(prediction.answer or prediction.text), shown(sample, prediction), self.judge)
         refused = refuses(prediction)
         values = {name: float(value) for name, value in counts._asdict().items()}
         values |= {
@@ -114,34 +106,9 @@ class Grounding(Protocol):
             return Score(id=sample.id, outcome="invalid", values=values | ({"accuracy": 0.0} if _asks(sample) else {}))
         if not _asks(sample):
             return Score(id=sample.id, outcome="scored", values=values)
-        right = self._is_right(sample, _words(prediction), refused, _flags(prediction))
+        right = _is_right(sample, words_of(prediction), refused, tells_conflict(prediction))
         outcome: Outcome = "correct" if right else "wrong"
         return Score(id=sample.id, outcome=outcome, values={**values, "accuracy": float(right)})
-
-    def _is_right(self, sample: Sample, words: str, refused: bool, flagged: bool) -> bool:
-        condition = sample.metadata["condition"]
-        if condition == "rejection":
-            return refused
-        if condition in _FALSE:
-            return refused or flagged or not asserts(words, sample)
-        return not refused and any(self._holds(words, one) for one in sample.references)
-
-    def _holds(self, words: str, reference: str) -> bool:
-        recall = self._rouge(reference, words)
-        if recall >= FOUND:
-            return True
-        wanted, said = measures(reference), measures(words)
-        return bool(wanted) and recall >= COVERED and all(any(agree(one, other) for one in said) for other in wanted)
-
-    @cached_property
-    def _rouge(self) -> Callable[[str, str], float]:
-        """(reference, words) to the recall of ROUGE-L over characters."""
-        try:
-            from rouge_score.rouge_scorer import RougeScorer
-        except ImportError as error:
-            raise MissingExtraError("rouge_score", "evaluation") from error
-        scorer: Any = RougeScorer(["rougeL"], tokenizer=_Characters())
-        return lambda reference, words: float(scorer.score(reference, words)["rougeL"].recall) if words else 0.0
 
     def metrics(
         self, samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]
@@ -186,8 +153,8 @@ class Grounding(Protocol):
         asked = [one for one in samples if _asks(one)]
         if not asked:
             return {}
-        refusing = [self._is_right(one, "", True, False) for one in asked]
-        repeating = [self._is_right(one, "\n".join(one.passages), False, False) for one in asked]
+        refusing = [_is_right(one, "", True, False) for one in asked]
+        repeating = [_is_right(one, "\n".join(one.passages), False, False) for one in asked]
         return {
             "always_refuses": {"accuracy": float(np.mean(refusing))},
             "repeats_passages": {"accuracy": float(np.mean(repeating))},
@@ -223,58 +190,17 @@ class NliGrounding(Grounding):
         super().__init__(kind, Path(folder))
 
 
-class _Characters:
-    """Tokenizer for rouge-score: each character that is not blank; width and case make no difference."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return [sign for sign in unicodedata.normalize("NFKC", text).lower() if not sign.isspace()]
-
-
-# --- reading a prediction ---------------------------------------------------------------------------------------
-
-
 def _asks(sample: Sample) -> bool:
     return "condition" in sample.metadata
 
 
-def _shown(sample: Sample, prediction: Prediction) -> Sequence[Evidence]:
-    """The passages that the marks of a reply count: the answer's evidence, else what was shown, else the sample's."""
-    if prediction.answer is not None:
-        return prediction.answer.evidence
-    return evidence_of(prediction.passages or sample.passages)
-
-
-def _words(prediction: Prediction) -> str:
-    return "\n".join(one.text for one in sentences_of(prediction.answer or prediction.text))
-
-
-def refuses(prediction: Prediction) -> bool:
-    """Whether a reply says that the passages do not tell, and nothing else but that."""
-    if prediction.answer is not None:
-        return prediction.answer.abstention is not None
-    said = prediction.text
-    return _INSUFFICIENT in said or (is_not_told(said) and not sentences_of(said))
-
-
-def _flags(prediction: Prediction) -> bool:
-    notices = prediction.answer.notices if prediction.answer is not None else ()
-    return any(one.kind == "conflict" for one in notices) or bool(_FLAGS.search(_words(prediction)))
-
-
-def asserts(words: str, sample: Sample) -> bool:
-    """Whether a reply says what was made false in the sample's passages (`readers.falsehoods`)."""
-    known = {key: str(sample.metadata.get(key, "")) for key in ("kind", "true", "false", "sentence")}
-    if known["kind"] == "drug":
-        return squeezed(known["false"]) in squeezed(words)
-    if known["kind"] == "negation":
-        # 不能服用 holds 能服用: what is true is taken out before what is false is looked for.
-        return squeezed(known["false"]) in squeezed(words).replace(squeezed(known["true"]), "\n")
-    false, wanted = measures(known["false"]), frozenset(terms(known["sentence"]))
-    return any(
-        share(len(wanted & frozenset(terms(one.text))), len(wanted)) >= ALIKE
-        and any(agree(said, other) for said in measures(one.text) for other in false)
-        for one in sentences_of(words)
-    )
+def _is_right(sample: Sample, words: str, refused: bool, flagged: bool) -> bool:
+    condition = sample.metadata["condition"]
+    if condition == "rejection":
+        return refused
+    if condition in _FALSE:
+        return flagged or not asserts(words, sample)
+    return not refused and any(holds(words, one) for one in sample.references)
 
 
 # --- numbers of a run -------------------------------------------------------------------------------------------
@@ -305,25 +231,12 @@ def _ratio(scores: Sequence[Score], groups: Sequence[str], part: str, whole: str
 def _areas(
     predictions: Sequence[Prediction], scores: Sequence[Score], asked: Sequence[int], groups: Sequence[str]
 ) -> dict[str, Interval]:
-    """AURC by the system's own confidence, and by the plain score of its best passage, where they are known."""
+    """AURC by the system's own confidence, and by a plain threshold on the score of its best passage, where known."""
     ways: Mapping[str, Callable[[Prediction], float | None]] = {"aurc": confidence, "aurc_best_passage": best_passage}
     found: dict[str, Interval] = {}
     for name, way in ways.items():
         sure = [way(predictions[place]) for place in asked]
-        if any(one is not None for one in sure):
+        if len(set(sure) - {None}) > 1:  # one value for all says nothing
             right = [scores[place].values.get("accuracy", 0.0) for place in asked]
             found[name] = aurc(sure, right, [groups[place] for place in asked])
     return found
-
-
-def confidence(prediction: Prediction) -> float | None:
-    """How sure the system says it is; a refusal or an error is surest of nothing."""
-    return None if prediction.error or refuses(prediction) else prediction.confidence
-
-
-def best_passage(prediction: Prediction) -> float | None:
-    """The plain threshold's confidence: the score of the best passage of an answer."""
-    answer = prediction.answer
-    if prediction.error or answer is None or answer.abstention is not None:
-        return None
-    return max((one.score for one in answer.evidence), default=None)

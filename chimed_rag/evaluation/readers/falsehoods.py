@@ -122,6 +122,6 @@ def _negation(text: str, sentence: tuple[int, int], draw: random.Random) -> Fals
     place, _, true, false = min(found)
     after = said[place + len(true) : place + len(true) + _AFTER]
     changed = said[:place] + false + said[place + len(true) :]
-    if false + after in text:
+    if false + after in text.replace(true + after, "\n"):  # 不能服用 holds 能服用
         return None
     return Falsehood(text[:begin] + changed + text[end:], "negation", true + after, false + after, changed)

@@ -20,18 +20,17 @@ answer; passages stand in an order drawn from the seed and the sample's id. Not 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue, ValidationError
 
 from chimed_rag.errors import CorpusError, DuplicateError, MissingExtraError
 from chimed_rag.evaluation.readers.falsehoods import KINDS, falsified
+from chimed_rag.evaluation.readers.grounding_sources import Passage, Question, of_beir, of_starter
 from chimed_rag.evaluation.samples import Card, Prediction, Sample
-from chimed_rag.evaluation.tasks.loading import Row, Source
+from chimed_rag.evaluation.tasks.loading import Source
 from chimed_rag.records import Answer
 from chimed_rag.safety.quoting import squeezed
 from chimed_rag.text import sentence_spans, terms
@@ -80,27 +79,6 @@ def answers(source: Source, card: Card) -> Iterator[Sample]:
 # --- noise, rejection, falsehood --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Passage:
-    """A passage with its title in front of the text, as systems are shown it."""
-
-    id: str
-    document: str
-    text: str
-
-
-@dataclass
-class _Question:
-    """A question with the ids of its documents and right answers; no answers where the literature has none."""
-
-    id: str
-    text: str
-    documents: tuple[str, ...]
-    references: tuple[str, ...]
-    gold: list[Passage] = field(default_factory=list)
-    row: Row | None = None
-
-
 def noise(source: Source, card: Card) -> Iterator[Sample]:
     """The samples of each question in turn; `card.settings` may name k, seed, and how many questions (0: all).
 
@@ -110,7 +88,7 @@ def noise(source: Source, card: Card) -> Iterator[Sample]:
     """
     k, seed, most = (_whole(card, name, default) for name, default in (("k", 5), ("seed", 0), ("questions", 300)))
     rows = list(source.rows())
-    questions, passages = _beir(rows) if any("_id" in row.value for row in rows) else _starter(rows)
+    questions, passages = of_beir(rows) if any("_id" in row.value for row in rows) else of_starter(rows)
     if most:
         drawn = sorted(questions, key=lambda one: sha256(f"{seed}:{one.id}".encode()).digest())[:most]
         chosen = {one.id for one in drawn}
@@ -127,7 +105,7 @@ def _whole(card: Card, name: str, default: int) -> int:
     return value
 
 
-def _samples(question: _Question, distractors: Sequence[Passage], k: int, seed: int) -> Iterator[Sample]:
+def _samples(question: Question, distractors: Sequence[Passage], k: int, seed: int) -> Iterator[Sample]:
     def made(condition: str, passages: Sequence[str], name: str, **known: JsonValue) -> Sample:
         shuffled = list(passages)
         key = f"{question.id}/{name}"
@@ -154,7 +132,7 @@ def _samples(question: _Question, distractors: Sequence[Passage], k: int, seed: 
         yield made("conflict", [text, gold[0], *others[: k - 2]], "conflict", **known)
 
 
-def _lie(question: _Question, seed: int) -> tuple[str, dict[str, JsonValue]] | None:
+def _lie(question: Question, seed: int) -> tuple[str, dict[str, JsonValue]] | None:
     """The first gold passage made false where it answers; which kind comes first is drawn for each question."""
     draw = random.Random(f"{seed}:{question.id}")  # noqa: S311 - repeatable, not secret
     turn = draw.randrange(len(KINDS))
@@ -193,7 +171,7 @@ class _Pool:
         counts = csr_matrix(([1.0] * len(columns), columns, ends), shape=(len(ends) - 1, len(self._vocabulary)))
         self._level: Level = Level(counts)
 
-    def distractors(self, question: _Question, k: int) -> list[Passage]:
+    def distractors(self, question: Question, k: int) -> list[Passage]:
         """The first k passages of other documents that do not hold the answer."""
         import numpy as np
 
@@ -209,98 +187,3 @@ class _Pool:
                 if len(found) == k:
                     break
         return found
-
-
-# --- where questions and passages come from ---------------------------------------------------------------------
-
-
-def _beir(rows: Sequence[Row]) -> tuple[list[_Question], list[Passage]]:
-    """A folder of queries, corpus and qrels, told apart by their files' names; the documents are the passages."""
-    questions: dict[str, _Question] = {}
-    passages: dict[str, Passage] = {}
-    judged: list[Row] = []
-    for row in rows:
-        name = Path(row.path).name
-        if name.startswith("qrels") or "query-id" in row.value:
-            judged.append(row)
-        elif name.startswith("queries"):
-            key = _text(row, "_id")
-            _once(questions, key, row)
-            questions[key] = _Question(key, _text(row, "text"), (), (), row=row)
-        else:
-            key, title = _text(row, "_id"), str(row.value.get("title") or "")
-            _once(passages, key, row)
-            passages[key] = Passage(key, key, "\n".join(filter(None, (title, _text(row, "text")))))
-    for row in judged:
-        score = row.value.get("score")
-        key, document = _text(row, "query-id"), _text(row, "corpus-id")
-        if key in questions and isinstance(score, int | float) and score > 0:
-            if document not in passages:
-                raise CorpusError(f"document {document!r} is not in the corpus", path=row.path, line=row.line)
-            one = questions[key]
-            one.gold.append(passages[document])
-            one.documents += (document,)
-            one.references += (passages[document].text,)
-    asked = [one for one in questions.values() if one.gold]
-    if not asked:
-        raise CorpusError(
-            "no question has a passage; looked for queries, corpus and qrels in one folder", path=_folder(rows)
-        )
-    return asked, list(passages.values())
-
-
-def _starter(rows: Sequence[Row]) -> tuple[list[_Question], list[Passage]]:
-    """Questions to the starter literature; a passage is gold if it holds a right sentence of an entry named."""
-    from chimed_rag.evaluation.exam.postings import passages_of
-    from chimed_rag.indexing.index import Index
-    from chimed_rag.literature import STARTER_INDEX
-
-    index = Index.open(STARTER_INDEX)
-    try:
-        passages = [
-            Passage(f"{n:06d}", document, f"{title}\n{text}")
-            for n, (document, title, _, text) in enumerate(passages_of(index))
-        ]
-    finally:
-        index.close()
-    by_document: dict[str, list[Passage]] = {}
-    for one in passages:
-        by_document.setdefault(one.document.removesuffix(".md"), []).append(one)
-    questions = []
-    for n, row in enumerate(rows, 1):
-        entries, right = _texts(row, "entries"), _texts(row, "sentences")
-        question = _Question(f"q{n}", _text(row, "question"), tuple(f"{one}.md" for one in entries), right, row=row)
-        sought = [squeezed(one) for one in right]
-        for entry in entries:
-            question.gold += [
-                one for one in by_document.get(entry, ()) if any(part in squeezed(one.text) for part in sought)
-            ]
-        if right and not question.gold:
-            raise CorpusError("no passage of the entries named holds a right sentence", path=row.path, line=row.line)
-        questions.append(question)
-    if not questions:
-        raise CorpusError("holds no question")
-    return questions, passages
-
-
-def _text(row: Row, name: str) -> str:
-    value = row.value.get(name)
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise CorpusError(f"a row without {name!r}", path=row.path, line=row.line)
-    return str(value)
-
-
-def _texts(row: Row, name: str) -> tuple[str, ...]:
-    value = row.value.get(name)
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise CorpusError(f"{name!r} must be a list of texts", path=row.path, line=row.line)
-    return tuple(map(str, value))
-
-
-def _once(known: Mapping[str, Any], key: str, row: Row) -> None:
-    if key in known:
-        raise DuplicateError(f"{key!r} came before", path=row.path, line=row.line)
-
-
-def _folder(rows: Sequence[Row]) -> str:
-    return str(Path(rows[0].path).parent) if rows else ""
