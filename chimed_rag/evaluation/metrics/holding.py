@@ -40,6 +40,8 @@ def holds(words: str, reference: str) -> bool:
     Raises:
         MissingExtraError: rouge-score is not installed.
     """
+    if reference.strip() and squeezed(reference) in squeezed(words):
+        return True  # word for word: all of it, without the time that ROUGE takes
     recall = float(_rouge().score(reference, words)["rougeL"].recall) if words.strip() and reference.strip() else 0.0
     if recall >= FOUND:
         return True
