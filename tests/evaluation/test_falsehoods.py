@@ -49,6 +49,7 @@ def test_drugs() -> None:
     assert found.sentence == f"{found.false}用于退热。"
     assert falsified(text, (0, 8), ("drug",), random.Random(0)) == found
     assert false("多喝水。", "drug") is None
+    assert falsified(text, (0, 8), ("drug",), random.Random(0), about="布洛芬怎么吃？") is None
 
 
 def test_negations() -> None:

@@ -1,15 +1,16 @@
 """Makes a passage false by rule, in one place that is known: a number, a drug, or a negation.
 
-Numbers are doubled (shares over one half are halved); a drug becomes another one of the lexicon throughout the passage;
-a word that forbids becomes one that allows (`TURNED`). Not covered: whether what comes out is plausible, or happens to
-be true: doubled doses may be doses too. Tested systems are never told, so nothing of this may enter a literature.
+Numbers are doubled (shares over one half are halved); a drug that is not what the question is about becomes another one
+of the lexicon throughout the passage; a word that forbids becomes one that allows (`TURNED`). Not covered: whether what
+comes out is plausible, or happens to be true: doubled doses may be doses too. Tested systems are never told, so nothing
+of this may enter a literature.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -60,7 +61,9 @@ class Falsehood(NamedTuple):
     sentence: str
 
 
-def falsified(text: str, sentence: tuple[int, int], kinds: Sequence[str], draw: random.Random) -> Falsehood | None:
+def falsified(
+    text: str, sentence: tuple[int, int], kinds: Sequence[str], draw: random.Random, *, about: str = ""
+) -> Falsehood | None:
     """The passage with a sentence of it made false, in the first of these ways that the sentence allows.
 
     Args:
@@ -68,13 +71,18 @@ def falsified(text: str, sentence: tuple[int, int], kinds: Sequence[str], draw: 
         sentence: its place in it, half-open.
         kinds: of `KINDS`, in the order of preference.
         draw: of the other drug.
+        about: what the passage is about; drugs named there stay, or it would be about something else.
     """
-    ways = {"number": _number, "drug": _drug, "negation": _negation}
-    found = (ways[kind](text, sentence, draw) for kind in kinds)
+    ways: dict[str, Callable[[], Falsehood | None]] = {
+        "number": lambda: _number(text, sentence),
+        "drug": lambda: _drug(text, sentence, draw, about),
+        "negation": lambda: _negation(text, sentence),
+    }
+    found = (ways[kind]() for kind in kinds)
     return next((one for one in found if one is not None), None)
 
 
-def _number(text: str, sentence: tuple[int, int], draw: random.Random) -> Falsehood | None:
+def _number(text: str, sentence: tuple[int, int]) -> Falsehood | None:
     begin, end = sentence
     said = text[begin:end]
     there = measures(text)
@@ -94,13 +102,14 @@ def _times(factor: float, digits: re.Match[str]) -> str:
     return f"{float(digits[0]) * factor:.10g}"
 
 
-def _drug(text: str, sentence: tuple[int, int], draw: random.Random) -> Falsehood | None:
+def _drug(text: str, sentence: tuple[int, int], draw: random.Random, about: str) -> Falsehood | None:
     begin, end = sentence
-    drugs = [one for one in mentions(text[begin:end]) if one.kind == "drug"]
+    subjects = {one.canonical for one in mentions(about)}
+    drugs = [one for one in mentions(text[begin:end]) if one.kind == "drug" and one.canonical not in subjects]
     if not drugs:
         return None
     true = drugs[0].text
-    here = {one.canonical for one in mentions(text)}
+    here = subjects | {one.canonical for one in mentions(text)}
     others = [name for name in _drugs() if name not in here and not any(name in one or one in name for one in here)]
     false = draw.choice([name for name in others if name not in fold(text)])
     return Falsehood(text.replace(true, false), "drug", true, false, text[begin:end].replace(true, false))
@@ -113,7 +122,7 @@ def _drugs() -> tuple[str, ...]:
     )
 
 
-def _negation(text: str, sentence: tuple[int, int], draw: random.Random) -> Falsehood | None:
+def _negation(text: str, sentence: tuple[int, int]) -> Falsehood | None:
     begin, end = sentence
     said = text[begin:end]
     found = [(said.find(true), -len(true), true, false) for true, false in TURNED if true in said]

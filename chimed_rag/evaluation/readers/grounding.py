@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,9 @@ LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8)
 """Shares of distractors."""
 HOLDS = 0.6
 """A passage with this share of the terms of a right answer is no distractor."""
+TITLES = "titles"
+"""Key of a sample's metadata under which the titles of its passages lie, in their order ("" for none); a passage that
+has one shows it on its first line."""
 PREDICTION = "prediction"
 """Key of a sample's metadata under which an answer that was given already lies."""
 
@@ -106,7 +110,7 @@ def _whole(card: Card, name: str, default: int) -> int:
 
 
 def _samples(question: Question, distractors: Sequence[Passage], k: int, seed: int) -> Iterator[Sample]:
-    def made(condition: str, passages: Sequence[str], name: str, **known: JsonValue) -> Sample:
+    def made(condition: str, passages: Sequence[Passage], name: str, **known: JsonValue) -> Sample:
         shuffled = list(passages)
         key = f"{question.id}/{name}"
         random.Random(f"{seed}:{key}").shuffle(shuffled)  # noqa: S311 - repeatable, not secret
@@ -114,12 +118,12 @@ def _samples(question: Question, distractors: Sequence[Passage], k: int, seed: i
             id=key,
             text=question.text,
             references=question.references,
-            passages=tuple(shuffled),
+            passages=tuple(one.shown for one in shuffled),
             group=question.id,
-            metadata={"condition": condition, **known},
+            metadata={"condition": condition, TITLES: [one.title for one in shuffled], **known},
         )
 
-    others, gold = [one.text for one in distractors], [one.text for one in question.gold]
+    others, gold = list(distractors), question.gold
     if gold:
         for level in LEVELS:
             noisy = round(level * k)
@@ -127,16 +131,17 @@ def _samples(question: Question, distractors: Sequence[Passage], k: int, seed: i
     yield made("rejection", others[:k], "rejection")
     lie = _lie(question, seed) if gold else None
     if lie is not None:
-        text, known = lie
-        yield made("counterfactual", [text, *others[: k - 1]], "counterfactual", **known)
-        yield made("conflict", [text, gold[0], *others[: k - 2]], "conflict", **known)
+        false, known = lie
+        yield made("counterfactual", [false, *others[: k - 1]], "counterfactual", **known)
+        yield made("conflict", [false, gold[0], *others[: k - 2]], "conflict", **known)
 
 
-def _lie(question: Question, seed: int) -> tuple[str, dict[str, JsonValue]] | None:
+def _lie(question: Question, seed: int) -> tuple[Passage, dict[str, JsonValue]] | None:
     """The first gold passage made false where it answers; which kind comes first is drawn for each question."""
     draw = random.Random(f"{seed}:{question.id}")  # noqa: S311 - repeatable, not secret
     turn = draw.randrange(len(KINDS))
-    text = question.gold[0].text
+    gold = question.gold[0]
+    text, about = gold.text, f"{question.text}\n{gold.title}"
     spans = [(begin, end) for begin, end in sentence_spans(text) if squeezed(text[begin:end])]
     answering = [
         (begin, end)
@@ -145,9 +150,9 @@ def _lie(question: Question, seed: int) -> tuple[str, dict[str, JsonValue]] | No
     ]
     for kinds in ((KINDS[turn],), KINDS[turn:] + KINDS[:turn]):
         for span in answering:
-            if (found := falsified(text, span, kinds, draw)) is not None:
+            if (found := falsified(text, span, kinds, draw, about=about)) is not None:
                 known: dict[str, JsonValue] = {"kind": found.kind, "true": found.true, "false": found.false}
-                return found.text, {**known, "sentence": found.sentence}
+                return replace(gold, text=found.text), {**known, "sentence": found.sentence}
     return None
 
 
@@ -166,7 +171,7 @@ class _Pool:
         columns: list[int] = []
         ends = [0]
         for one in self._passages:
-            columns += [self._vocabulary.setdefault(term, len(self._vocabulary)) for term in terms(one.text)]
+            columns += [self._vocabulary.setdefault(term, len(self._vocabulary)) for term in terms(one.shown)]
             ends.append(len(columns))
         counts = csr_matrix(([1.0] * len(columns), columns, ends), shape=(len(ends) - 1, len(self._vocabulary)))
         self._level: Level = Level(counts)
@@ -181,7 +186,7 @@ class _Pool:
         found: list[Passage] = []
         for place in order:
             one = self._passages[int(place)]
-            held = frozenset(terms(one.text))
+            held = frozenset(terms(one.shown))
             if one.document not in question.documents and not any(len(r & held) >= HOLDS * len(r) for r in right if r):
                 found.append(one)
                 if len(found) == k:

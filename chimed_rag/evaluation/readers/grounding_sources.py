@@ -16,11 +16,17 @@ from chimed_rag.safety.quoting import squeezed
 
 @dataclass(frozen=True)
 class Passage:
-    """A passage with its title in front of the text, as systems are shown it."""
+    """A passage, and the title of its document ("" for none)."""
 
     id: str
     document: str
+    title: str
     text: str
+
+    @property
+    def shown(self) -> str:
+        """As systems are shown it: the title, if there is one, on a line before the text."""
+        return f"{self.title}\n{self.text}" if self.title else self.text
 
 
 @dataclass
@@ -51,7 +57,7 @@ def of_beir(rows: Sequence[Row]) -> tuple[list[Question], list[Passage]]:
         else:
             key, title = _text(row, "_id"), str(row.value.get("title") or "")
             _once(passages, key, row)
-            passages[key] = Passage(key, key, "\n".join(filter(None, (title, _text(row, "text")))))
+            passages[key] = Passage(key, key, title, _text(row, "text"))
     for row in judged:
         score = row.value.get("score")
         key, document = _text(row, "query-id"), _text(row, "corpus-id")
@@ -79,7 +85,7 @@ def of_starter(rows: Sequence[Row]) -> tuple[list[Question], list[Passage]]:
     index = Index.open(STARTER_INDEX)
     try:
         passages = [
-            Passage(f"{n:06d}", document, f"{title}\n{text}")
+            Passage(f"{n:06d}", document, title, text)
             for n, (document, title, _, text) in enumerate(passages_of(index))
         ]
     finally:
