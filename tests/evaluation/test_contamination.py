@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from chimed_rag import MedQA
 from chimed_rag.errors import CorpusError, InputError
 from chimed_rag.evaluation.beir import data_sha256, json_rows
-from chimed_rag.evaluation.contamination import grams, overlap, skeleton
+from chimed_rag.evaluation.contamination import grams, noted, overlap, skeleton
+from chimed_rag.evaluation.result import TaskResult
 from chimed_rag.evaluation.samples import Card, Sample
 from chimed_rag.evaluation.tasks.exam_evidence import read_items
 from chimed_rag.evaluation.tasks.loading import Task
@@ -123,6 +124,19 @@ def test_an_index(tmp_path: Path) -> None:
     assert found.note().startswith(
         "overlap with ward (index, 2 texts): 1 of 1 questions have 80% of their 10-grams there (100.00% ["
     )
+
+
+def test_a_result_says_what_it_overlaps_with(tmp_path: Path) -> None:
+    asked = task(QUESTION)
+    found = overlap(asked, file(tmp_path, STEM, *OPTIONS.values()))
+    result = TaskResult(
+        task="made_up", system="x", protocol="strict-v1", n=1, data_sha256="0", metrics={}, counts={}, card=CARD,
+        notes=("a trial",),
+    )  # fmt: skip
+    assert noted(result, found).notes == ("a trial", found.note())
+    assert noted(result) == result
+    with pytest.raises(InputError, match="is of made_up, not of the other"):
+        noted(result.model_copy(update={"task": "other"}), found)
 
 
 def run_folder(folder: Path, paths: Sequence[str]) -> Path:

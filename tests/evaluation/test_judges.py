@@ -10,6 +10,8 @@ import pytest
 from chimed_rag import MedQA
 from chimed_rag.errors import InputError
 from chimed_rag.evaluation.metrics.judges import FunctionJudge, NliJudge, ProofJudge, evidence_of, judge_of
+from chimed_rag.evaluation.protocols.base import protocol
+from chimed_rag.evaluation.samples import Prediction, Sample
 from tests.tiny_models import make
 
 
@@ -75,6 +77,17 @@ def test_an_nli_model_whose_labels_say_nothing_is_refused(tmp_path: Path) -> Non
     assert NliJudge(folder, label=1).probabilities([("高血压", "发烧")])
     with pytest.raises(InputError, match="holds no model"):
         NliJudge(tmp_path)
+
+
+def test_a_protocol_judged_by_the_model_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = nli_folder(tmp_path / "nli", {0: "entailment", 1: "neutral", 2: "contradiction"})
+    monkeypatch.setenv("CHIMED_NLI", str(folder))
+    by = protocol("strict-v1-nli", "grounding")
+    assert by.versions == {"judge": f"nli {NliJudge(folder).version}"}
+    said = by.score(Sample(id="1", text="？", passages=("高血压",)), Prediction(id="1", text="高血压。[1]"))
+    assert said.outcome == "scored"
 
 
 def test_judge_of() -> None:
