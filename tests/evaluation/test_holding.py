@@ -9,6 +9,7 @@ from rouge_chinese import Rouge
 
 from chimed_rag.evaluation.metrics.holding import (
     FOUND,
+    ROOM,
     _rouge,
     best_passage,
     confidence,
@@ -36,9 +37,12 @@ REFUSED = Answer(
         ("甲乙丙丁戊己", "甲乙丙丁戊己庚辛壬癸", True),  # 6 of 10 in order
         ("甲乙丙丁戊", "甲乙丙丁戊己庚辛壬癸", False),
         ("己戊丁丙乙甲", "甲乙丙丁戊己庚辛壬癸", False),  # the order counts
-        ("一次200毫克", "成人一次0.2g饭后吞服", False),  # the number agrees, but 一次 alone is 2 of 11
-        ("成人一次200毫克", "成人一次0.2g饭后吞服", True),  # 4 of 11 and the number
-        ("成人一次300毫克", "成人一次0.2g饭后吞服", False),
+        ("一次200毫克", "成人一次0.2g饭后吞服", False),  # the number agrees, but 一次 and a digit are 3 of 12
+        ("成人一次200毫克饭后", "成人一次0.2g饭后吞服", True),  # 7 of 12 and the number
+        ("成人一次300毫克饭后", "成人一次0.2g饭后吞服", False),
+        ("甲乙丙。子丑寅卯辰巳午未申。丁戊己。", "甲乙丙丁戊己庚辛壬癸", True),  # within 18 characters of at most 20
+        ("甲乙丙。子丑寅卯辰巳午未申酉戌亥。丁戊己。", "甲乙丙丁戊己庚辛壬癸", False),  # over 21: no run holds it
+        ("子丑。甲乙丙。丁戊己。寅卯。", "甲乙丙丁戊己庚辛壬癸", True),  # in the middle
         ("", "甲", False),
         ("甲", "", False),
     ],
@@ -53,7 +57,7 @@ def test_recall_agrees_with_a_second_library() -> None:
         one, other = ("".join(draw.choices("甲乙丙丁戊己", k=draw.randint(1, 30))) for _ in range(2))
         expected = Rouge(metrics=["rouge-l"]).get_scores(" ".join(one), " ".join(other))[0]["rouge-l"]["r"]
         assert _rouge().score(other, one)["rougeL"].recall == pytest.approx(expected, abs=1e-6)
-        assert expected < FOUND or holds(one, other)
+        assert expected < FOUND or len(one) > ROOM * len(other) or holds(one, other)
 
 
 @pytest.mark.parametrize(
