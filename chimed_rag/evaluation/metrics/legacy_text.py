@@ -71,7 +71,7 @@ def _signs(text: str) -> str:
 
 
 def legacy_bleu(counts: Counts, groups: Sequence[str]) -> dict[str, Interval]:
-    """ "B-1" and "B-2" of a corpus, between 0 and 1, without smoothing, as nltk's `corpus_bleu` has them.
+    """The columns "B-1" and "B-2" of a corpus, between 0 and 1, without smoothing, as nltk's `corpus_bleu` has them.
 
     Args:
         counts: of `legacy_counts`, at least one row.
