@@ -14,7 +14,7 @@ numbers (`legacy_text`).
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,17 +78,26 @@ def _lcs_f1(said: Sequence[str], wanted: Sequence[str]) -> float:
 
 
 def common_length(one: Sequence[str], other: Sequence[str]) -> int:
-    """The length of the longest common subsequence, on bit vectors (Hyyrö 2004, "Bit-parallel LCS-length computation
-    revisited"): time is that of len(other) additions of numbers of len(one) bits."""
+    """The length of the longest common subsequence of tokens."""
+    *_, last = common_bits(one, other)
+    return len(one) - last.bit_count()
+
+
+def common_bits(one: Sequence[str], other: Sequence[str]) -> Iterator[int]:
+    """The table of longest common subsequences, column by column, on bit vectors (Hyyrö 2004, "Bit-parallel LCS-length
+    computation revisited"): bit i of column j is 0 where one[:i + 1] has one token more in common with other[:j] than
+    one[:i] has. There are len(other) + 1 columns; each costs a few operations on a number of len(one) bits.
+    """
     places: dict[str, int] = {}
     for place, token in enumerate(one):
         places[token] = places.get(token, 0) | 1 << place
     full = (1 << len(one)) - 1
-    kept = full  # a bit is 0 where the subsequence grows
+    bits = full
+    yield bits
     for token in other:
-        met = kept & places.get(token, 0)
-        kept = ((kept + met) | (kept - met)) & full
-    return len(one) - kept.bit_count()
+        met = bits & places.get(token, 0)
+        bits = ((bits + met) | (bits - met)) & full
+        yield bits
 
 
 def bleu_counts(replies: Sequence[str], references: Sequence[Sequence[str]]) -> Counts:
