@@ -2,8 +2,12 @@
 
 Turns of one speaker that follow each other are joined by a line break; blank turns, what a doctor says before the
 patient and what a patient says last are left out. A dialogue in which no doctor answers is no sample; how many there
-were is logged. Forms: {"turns": [{"role", "content"}]}, CMtMedQA ({"history", "instruction", "output"}), MC
-(train.dialog), MedDialog (text files, or lists of utterances). Not covered: files of other encodings than UTF-8.
+were is logged. Last turns say farewell more often than anything else (472 of 607 in the development sets), so any other
+dialogue's last turn scores rougeL .34 there: the setting `every_turn` makes every turn of the doctor a sample, those of
+a dialogue a group.
+
+Forms: {"turns": [{"role", "content"}]}, CMtMedQA ({"history", "instruction", "output"}), MC (train.dialog), MedDialog
+(text files, or lists of utterances). Not covered: files of other encodings than UTF-8.
 """
 
 from __future__ import annotations
@@ -46,11 +50,9 @@ def conversations(source: Source, card: Card) -> Iterator[Sample]:
     for row in source.rows():
         key = sample_id(row, source)
         subject = next((str(row.value[name]) for name in ("department", "cate1") if row.value.get(name)), "")
-        sample = last_turn(key, _turns_of(row), subject=subject, file=row.path)
-        if sample is None:
-            silent += 1
-        else:
-            yield sample
+        samples = doctors_turns(key, _turns_of(row), card, subject=subject, file=row.path)
+        yield from samples
+        silent += not samples
     _tell(silent, card)
 
 
@@ -102,10 +104,11 @@ def meddialog(source: Source, card: Card) -> Iterator[Sample]:
         yield from _samples(blocks, card)
 
 
-def last_turn(
-    key: str, turns: Sequence[tuple[Role, str]], *, subject: str = "", file: str | Path = ""
-) -> Sample | None:
-    """The doctor's last turn as a sample; None where no doctor answers a patient."""
+def doctors_turns(
+    key: str, turns: Sequence[tuple[Role, str]], card: Card, *, subject: str = "", file: str | Path = ""
+) -> list[Sample]:
+    """The doctor's last turn as a sample, or every one where the card has the setting `every_turn`; none where no
+    doctor answers a patient."""
     kept: Turns = []
     for role, text in turns:
         said = text.strip()
@@ -115,26 +118,27 @@ def last_turn(
             kept[-1] = role, f"{kept[-1][1]}\n{said}"
         else:
             kept.append((role, said))
-    if kept and kept[-1][0] == "user":
-        kept.pop()
-    if not kept:
-        return None
-    *before, (_, asked), (_, answer) = kept
-    return Sample(
-        id=key,
-        text=asked,
-        turns=tuple(Message(role=role, content=said) for role, said in before),
-        references=(answer,),
-        group=key,
-        subject=subject,
-        metadata={"turns": len(kept), "file": Path(file).name},
-    )
+    answers = range(1, len(kept), 2)
+    every = bool(card.settings.get("every_turn"))
+    return [
+        Sample(
+            id=f"{key}:{place // 2 + 1}" if every else key,
+            text=kept[place - 1][1],
+            turns=tuple(Message(role=role, content=said) for role, said in kept[: place - 1]),
+            references=(kept[place][1],),
+            group=key,
+            subject=subject,
+            metadata={"turn": place // 2 + 1, "of": len(answers), "file": Path(file).name},
+        )
+        for place in (answers if every else answers[-1:])
+    ]
 
 
 def _samples(blocks: Sequence[tuple[str, Path, Turns]], card: Card) -> Iterator[Sample]:
-    found = [last_turn(key, turns, file=path) for key, path, turns in blocks]
-    yield from filter(None, found)
-    _tell(found.count(None), card)
+    found = [doctors_turns(key, turns, card, file=path) for key, path, turns in blocks]
+    for samples in found:
+        yield from samples
+    _tell(found.count([]), card)
 
 
 def _tell(silent: int, card: Card) -> None:
