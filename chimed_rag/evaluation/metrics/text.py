@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +65,7 @@ def rouge(reply: str, references: Sequence[str]) -> Rouge:
     return Rouge(found["rouge1"].fmeasure, found["rouge2"].fmeasure, longest)
 
 
+@cache
 def _rouge_scorer() -> Any:
     try:
         from rouge_score.rouge_scorer import RougeScorer
