@@ -2,9 +2,9 @@
 
 Turns of one speaker that follow each other are joined by a line break; blank turns, what a doctor says before the
 patient and what a patient says last are left out. A dialogue in which no doctor answers is no sample; how many there
-were is logged. Last turns say farewell more often than anything else (472 of 607 in the development sets), so any other
-dialogue's last turn scores rougeL .34 there: the setting `every_turn` makes every turn of the doctor a sample, those of
-a dialogue a group.
+were is logged. Last turns mostly say farewell (472 of 607 in the development sets), so another dialogue's last
+turn scores rougeL .34 there and one polite sentence for all .26: the setting `every_turn` makes every turn of the
+doctor a sample, those of a dialogue a group; there, another dialogue's turn scores .13.
 
 Forms: {"turns": [{"role", "content"}]}, CMtMedQA ({"history", "instruction", "output"}), MC (train.dialog), MedDialog
 (text files, or lists of utterances). Not covered: files of other encodings than UTF-8.

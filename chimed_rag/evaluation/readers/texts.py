@@ -57,7 +57,11 @@ def pairs(source: Source, card: Card) -> Iterator[Sample]:
             continue
         yield _sample(row, question, answers, source)
     if left_out:
-        _log.warning("%d rows of %s hold no usable answer and are no samples", left_out, card.name)
+        _log.warning(
+            "%d rows of %s are no samples: they hold no usable answer, or are left out by its cleaning",
+            left_out,
+            card.name,
+        )
 
 
 def beir(source: Source, card: Card) -> Iterator[Sample]:
