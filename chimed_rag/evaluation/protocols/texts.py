@@ -6,8 +6,8 @@ gives the columns of ChiMed-GPT's paper (`metrics.legacy_text`), each reference 
 came; beside them stands what the same replies score when each is given to another sample.
 
 Another sample's real answer scores, on 2,984 questions of Huatuo-26M, rougeL .112 and bleu1 .175, but B-1 .391 and B-2
-.297; another dialogue's turn, on 2,789 turns of doctors, .132, .222, .445 and .352. ChiMed-GPT's paper has .446 and .372
-for its best model on its own set, and .336 and .283 for GPT-4. So baselines stand beside every result.
+.297; another dialogue's turn, on 2,789 turns of doctors, .132, .222, .445 and .352. ChiMed-GPT's paper has .446 and
+.372 for its best model on its own set, and .336 and .283 for GPT-4. So baselines stand beside every result.
 
 All numbers lie between 0 and 1 (the paper prints them times 100). Not covered: whether an answer is right or safe, and
 ChiMed-GPT's prompt to the letter: a chat template sets the marks of turns.
