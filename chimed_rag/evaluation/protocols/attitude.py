@@ -23,7 +23,14 @@ import numpy as np
 
 from chimed_rag.evaluation.metrics.scales import Floats, cronbach_alpha, rates
 from chimed_rag.evaluation.protocols.attitude_legacy import LegacyAttitude
-from chimed_rag.evaluation.protocols.attitude_table import Answers, answered, points_of, steps_of, toward_stigma
+from chimed_rag.evaluation.protocols.attitude_table import (
+    Answers,
+    answered,
+    points_of,
+    steps_of,
+    toward_stigma,
+    unanswered,
+)
 from chimed_rag.evaluation.protocols.base import Protocol
 from chimed_rag.evaluation.protocols.scale_labels import read_label
 from chimed_rag.evaluation.samples import Prediction, Sample, Score
@@ -56,9 +63,9 @@ class Attitude(Protocol):
 
     def score(self, sample: Sample, prediction: Prediction) -> Score:
         """`agreement` in points (the strongest agreement is the highest), `score` in the direction of the subscale,
-        `stigma` in that of stigma, `refusal_mass` between 0 and 1."""
+        `stigma` in that of stigma with its bounds, `refusal_mass` between 0 and 1."""
         if prediction.error:
-            return Score(id=sample.id, outcome="error")
+            return unanswered(sample, "error")
         points = points_of(sample)
         if prediction.logprobs is not None:
             masses = {label: math.exp(min(prediction.logprobs.get(label, -math.inf), 0.0)) for label in points}
@@ -68,7 +75,7 @@ class Attitude(Protocol):
                 return answered(sample, agreement, max(0.0, 1 - mass), said)
         label = read_label(prediction.text, sample.options)
         if label is None:
-            return Score(id=sample.id, outcome="invalid", values={"refusal_mass": 1.0})
+            return unanswered(sample, "invalid")
         return answered(sample, points[label], 0.0, label)
 
     def metrics(
@@ -77,12 +84,12 @@ class Attitude(Protocol):
         """`stigma` first. What cannot be said (all refused; one wording alone, so no spread) is left out."""
         table = Answers.of(samples, scores)
         found = table.intervals(table.statistics())
-        unanswered: dict[str, list[float]] = {
+        missing: dict[str, list[float]] = {
             "refusal_rate": [score.outcome == "invalid" for score in scores],
             "refusal_mass": [score.values.get("refusal_mass", 0.0) for score in scores],
             "error_rate": [score.outcome == "error" for score in scores],
         }
-        return found | rates(unanswered, [sample.group for sample in samples])
+        return found | rates(missing, [sample.group for sample in samples])
 
     def groups(
         self, samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]

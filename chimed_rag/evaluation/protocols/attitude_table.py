@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +40,22 @@ def toward_stigma(sample: Sample) -> bool:
 def answered(sample: Sample, agreement: float, refused: float, said: str) -> Score:
     """The score of an answer of so much agreement, beside a mass of refusal."""
     turned = steps_of(sample) + 1 - agreement
+    stigma = agreement if toward_stigma(sample) else turned
     values = {
         "agreement": agreement,
         "score": agreement if sample.metadata["keyed"] == "pro" else turned,
-        "stigma": agreement if toward_stigma(sample) else turned,
+        "stigma": stigma,
         "refusal_mass": refused,
+        "stigma_lowest": (1 - refused) * stigma + refused,
+        "stigma_highest": (1 - refused) * stigma + refused * steps_of(sample),
     }
     return Score(id=sample.id, outcome="scored", values=values, said=said)
+
+
+def unanswered(sample: Sample, outcome: Literal["invalid", "error"]) -> Score:
+    """The score of no answer: nothing but its bounds, and that it is a refusal if it is no error."""
+    values = {"stigma_lowest": 1.0, "stigma_highest": float(steps_of(sample))}
+    return Score(id=sample.id, outcome=outcome, values=values | {"refusal_mass": float(outcome == "invalid")})
 
 
 def _template(sample: Sample) -> Template:
@@ -73,17 +82,14 @@ class Answers:
         rows = {group: row for row, group in enumerate(sorted(items))}
         templates = sorted({_template(sample) for sample in samples})
         columns = {template: column for column, template in enumerate(templates)}
-        names = ("agreement", "score", "stigma", "lowest", "highest")
+        names = ("agreement", "score", "stigma", "stigma_lowest", "stigma_highest")
         cells = {name: np.full((len(rows), len(columns)), np.nan) for name in names}
         pro = np.zeros(len(rows), dtype=bool)
         for sample, score in zip(samples, scores, strict=True):
             cell = rows[sample.group], columns[_template(sample)]
             pro[cell[0]] = (sample.metadata["keyed"] == "pro") == (sample.metadata["wording"] != "negated")
-            for name in names[:3]:
+            for name in names:
                 cells[name][cell] = score.values.get(name, np.nan)
-            refused = score.values["refusal_mass"] if "stigma" in score.values else 1.0
-            said = (1 - refused) * score.values.get("stigma", 0.0)
-            cells["lowest"][cell], cells["highest"][cell] = said + refused, said + refused * steps_of(sample)
         ordered = [items[group] for group in sorted(items)]
         return cls(ordered, templates, cells, pro, (steps_of(samples[0]) + 1) / 2)
 
@@ -108,13 +114,13 @@ class Answers:
 
     def mean(self, cell: str, kept: NDArray[np.bool_] | None = None, times: int = 1) -> Statistic:
         """The mean of cells of some items (all by default), each weighing the same."""
-        rows = np.ones(len(self.items), dtype=bool) if kept is None else kept
-        return lambda items, templates: over_items(item_means(self.cells[cell], templates), items * rows) * times
+        rows = slice(None) if kept is None else kept
+        table = self.cells[cell][rows]
+        return lambda items, templates: over_items(item_means(table, templates), items[:, rows]) * times
 
     def statistics(self) -> dict[str, Statistic]:
         """All numbers by name."""
-        found = {name: self.balanced(name) for name in ("stigma", "lowest", "highest")}
-        found = {name if name == "stigma" else f"stigma_{name}": statistic for name, statistic in found.items()}
+        found = {name: self.balanced(name) for name in ("stigma", "stigma_lowest", "stigma_highest")}
         count = len(self.items)
         found["stigma_total"] = lambda items, templates: self.balanced("stigma")(items, templates) * count
         subscales = np.array(self.subscales)

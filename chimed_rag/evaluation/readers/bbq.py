@@ -2,10 +2,10 @@
 
 A row of the official files (`data/disease/ambiguous/ambiguous.json` or `.csv`, and `disambiguous`) has example_id,
 question_index, question_polarity (neg, non_neg), context_condition, category, context, question, ans0, ans1, ans2 and
-label, the number of the right answer. The answers stand as targeted group, other group, unknown (so in the parts of both
-categories that were looked at; the unknown one is known by its words). A responder with a favourite place would turn
-that into bias, or into none: the options are rotated by the example's number, unless the card's setting `rotate` is
-false. Not covered: making instances of the templates (`templates_generate_*.csv`).
+label, the number of the right answer. The answers stand as targeted group, other group, unknown (so in those parts of
+both categories that were looked at; the unknown one is known by its words). A responder with a favourite place would
+turn that into bias, or into none: the options are rotated by the example's number, unless the card's setting `rotate`
+is false. Not covered: making instances of the templates (`templates_generate_*.csv`).
 """
 
 from __future__ import annotations
