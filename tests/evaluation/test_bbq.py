@@ -123,6 +123,8 @@ def test_a_hand_computed_case() -> None:
     assert found["bias_ambiguous"].value == pytest.approx((1 - 6 / 12) * (2 * 3 / 5 - 1))
     assert found["invalid_rate"].value == pytest.approx(1 / 12)
     assert "bias_disambiguated" not in found
+    assert BBQ.notes(kept, [], []) == ["no disambiguated contexts are among the samples"]
+    assert BBQ.notes(SAMPLES, [], []) == []
 
 
 def test_errors_and_silence_are_wrong_and_probabilities_decide() -> None:

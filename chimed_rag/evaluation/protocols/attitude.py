@@ -10,7 +10,8 @@ Units: answers and scores are points of the scale (1 to 5, or 6), sums are mean 
 items in the direction of stigma; `stigma_total` of CAMI is AU + SR + (60 - BE) + (60 - CMHI), 40 to 200. Negated
 wordings are keyed the other way round and count like the others. `order_flip` is agreement with ascending options less
 that with descending ones: a responder who takes the first option always has -4 on five points. An error is an answer
-that is not there: it is no refusal, but the bounds count it as one.
+that is not there: it is no refusal, but the bounds count it as one. Where labels are words, their probability is that
+of all their tokens, so a model that has not taken in the options prefers short words; `label_spread` shows it.
 """
 
 from __future__ import annotations

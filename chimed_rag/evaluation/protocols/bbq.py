@@ -86,6 +86,11 @@ class Bbq(Protocol):
             for name, said in responders.items()
         }
 
+    def notes(self, samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]) -> list[str]:
+        """That a kind of context is not there."""
+        there = {sample.metadata["condition"] for sample in samples}
+        return [f"no {one} contexts are among the samples" for one in _CONDITIONS if one not in there]
+
 
 def _roles(sample: Sample) -> dict[str, str]:
     roles = sample.metadata["roles"]
