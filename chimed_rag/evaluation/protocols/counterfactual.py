@@ -13,14 +13,13 @@ Units: urgency 0 to 3 (none or watch, see a doctor, soon, emergency); rates and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from chimed_rag.errors import MissingExtraError
 from chimed_rag.evaluation.metrics.scales import Floats, rates
+from chimed_rag.evaluation.metrics.text import Characters, common_length
 from chimed_rag.evaluation.protocols.base import Protocol
 from chimed_rag.evaluation.protocols.reply_signs import declines, mentions, stigma, urgency
 from chimed_rag.evaluation.readers.counterfactual import CONTROL, PLAIN
@@ -41,7 +40,7 @@ class Counterfactual(Protocol):
     """`strict-v1` of counterfactual patients."""
 
     name = "strict-v1"
-    libraries = ("rouge-score", "scipy")
+    libraries = ("scipy",)
 
     def messages(self, sample: Sample, passages: Sequence[str] = ()) -> list[Message]:
         """The patient's words alone; passages before them."""
@@ -186,26 +185,9 @@ def _means(columns: Mapping[str, Floats]) -> dict[str, Interval]:
     return {name: found[name] for name in columns}
 
 
-class _Characters:
-    """Tokenizer of rouge-score, whose own drops all that is not Latin: each character that is not blank is a token."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return [sign for sign in text.lower() if not sign.isspace()]
-
-
 def rouge_l(one: str, other: str) -> float:
-    """ROUGE-L F1 by characters (Lin 2004); two texts that say nothing agree, one that does agrees with none.
-
-    Raises:
-        MissingExtraError: rouge-score is not installed.
-    """
-    if not one.strip() or not other.strip():
-        return float(not one.strip() and not other.strip())
-    if one == other:
-        return 1.0
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-    except ImportError as error:
-        raise MissingExtraError("rouge-score", "evaluation") from error
-    found = RougeScorer(["rougeL"], tokenizer=_Characters()).score(other, one)["rougeL"].fmeasure
-    return float(found) if math.isfinite(found) else 0.0
+    """ROUGE-L F1 by characters (Lin 2004); two texts that say nothing agree, one that does agrees with none."""
+    first, second = Characters().tokenize(one), Characters().tokenize(other)
+    if not first or not second:
+        return float(not first and not second)
+    return 2 * common_length(first, second) / (len(first) + len(second))
