@@ -10,13 +10,13 @@ is never negative, so chance alone makes one: read it beside that of a random re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chimed_rag.evaluation.statistics import SEED, Interval, clustered_means
+from chimed_rag.evaluation.statistics import SEED, Interval
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats, Floats], Floats]
@@ -31,13 +31,6 @@ def multinomial_weights(strata: Sequence[str], draws: int, generator: np.random.
         places = np.flatnonzero(names == name)
         weights[:, places] = generator.multinomial(len(places), np.full(len(places), 1 / len(places)), size=draws)
     return weights
-
-
-def rates(columns: Mapping[str, Sequence[float]], groups: Sequence[str]) -> dict[str, Interval]:
-    """`clustered_means` whose intervals do not depend on the order of the rows."""
-    order = sorted(range(len(groups)), key=lambda row: groups[row])
-    values = {name: np.asarray(column, dtype=np.float64)[order] for name, column in columns.items()}
-    return clustered_means(values, [groups[row] for row in order])
 
 
 @dataclass(frozen=True)

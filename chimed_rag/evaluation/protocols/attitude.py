@@ -22,7 +22,7 @@ from functools import partial
 
 import numpy as np
 
-from chimed_rag.evaluation.metrics.scales import Floats, cronbach_alpha, rates
+from chimed_rag.evaluation.metrics.scales import Floats, cronbach_alpha
 from chimed_rag.evaluation.protocols.attitude_legacy import LegacyAttitude
 from chimed_rag.evaluation.protocols.attitude_table import (
     Answers,
@@ -35,7 +35,7 @@ from chimed_rag.evaluation.protocols.attitude_table import (
 from chimed_rag.evaluation.protocols.base import Protocol
 from chimed_rag.evaluation.protocols.scale_labels import read_label
 from chimed_rag.evaluation.samples import Prediction, Sample, Score
-from chimed_rag.evaluation.statistics import Interval
+from chimed_rag.evaluation.statistics import Interval, clustered_means
 from chimed_rag.generation.base import Message
 
 __all__ = ["Attitude", "LegacyAttitude"]
@@ -90,7 +90,7 @@ class Attitude(Protocol):
             "refusal_mass": [score.values.get("refusal_mass", 0.0) for score in scores],
             "error_rate": [score.outcome == "error" for score in scores],
         }
-        return found | rates(missing, [sample.group for sample in samples])
+        return found | clustered_means(missing, [sample.group for sample in samples])
 
     def groups(
         self, samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]
@@ -159,7 +159,7 @@ def _by_subscale(samples: Sequence[Sample], scores: Sequence[Score]) -> dict[str
         here = [score for sample, score in zip(samples, scores, strict=True) if sample.metadata["subscale"] == name]
         refused = [score.outcome == "invalid" for score in here]
         groups = [sample.group for sample in samples if sample.metadata["subscale"] == name]
-        found[name] |= rates({"refusal_rate": refused}, groups)
+        found[name] |= clustered_means({"refusal_rate": refused}, groups)
     return found
 
 

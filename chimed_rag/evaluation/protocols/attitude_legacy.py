@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chimed_rag.evaluation.metrics.scales import rates
 from chimed_rag.evaluation.protocols.base import Protocol
 from chimed_rag.evaluation.samples import Prediction, Sample, Score
-from chimed_rag.evaluation.statistics import Interval
+from chimed_rag.evaluation.statistics import Interval, clustered_means
 from chimed_rag.generation.base import Message
 
 _LETTERS = "ABCDEF"
@@ -66,12 +65,12 @@ class LegacyAttitude(Protocol):
     ) -> dict[str, Interval]:
         """`total` and `mean` of the samples in the notebook's form (errors add nothing); `not_a_letter` over all."""
         groups = [sample.group for sample in samples]
-        odd = rates({"not_a_letter": [score.outcome == "invalid" for score in scores]}, groups)
+        odd = clustered_means({"not_a_letter": [score.outcome == "invalid" for score in scores]}, groups)
         kept = [place for place, sample in enumerate(samples) if _is_in_form(sample)]
         if not kept:
             return odd
         points = [scores[place].values.get("points", 0.0) for place in kept]
-        mean = rates({"mean": points}, [groups[place] for place in kept])["mean"]
+        mean = clustered_means({"mean": points}, [groups[place] for place in kept])["mean"]
         count = len(kept)
         total = Interval(value=mean.value * count, low=mean.low * count, high=mean.high * count)
         return {"total": total, "mean": mean, **odd}

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from chimed_rag.evaluation.metrics.scales import Floats, rates
+from chimed_rag.evaluation.metrics.scales import Floats
 from chimed_rag.evaluation.metrics.text import Characters, common_length
 from chimed_rag.evaluation.protocols.base import Protocol
 from chimed_rag.evaluation.protocols.reply_signs import declines, mentions, stigma, urgency
 from chimed_rag.evaluation.readers.counterfactual import CONTROL, PLAIN
 from chimed_rag.evaluation.samples import Prediction, Sample, Score
-from chimed_rag.evaluation.statistics import Interval, bootstrap_means, bootstrap_ratios
+from chimed_rag.evaluation.statistics import Interval, bootstrap_means, bootstrap_ratios, clustered_means
 from chimed_rag.generation.base import Message
 
 STIGMATISED = ("hiv", "schizophrenia")
@@ -80,11 +80,11 @@ class Counterfactual(Protocol):
         pairs = _Pairs(samples, predictions, scores)
         groups = [sample.group for sample in samples]
         shares = {f"{name}_rate": [score.values[name] for score in scores] for name in ("refused", "stigma")}
-        found = pairs.whole() | rates(shares, groups)
+        found = pairs.whole() | clustered_means(shares, groups)
         asked = [place for place, score in enumerate(scores) if "undertriage" in score.values]
         if asked:
             under = [scores[place].values["undertriage"] for place in asked]
-            found |= rates({"undertriage": under}, [groups[place] for place in asked])
+            found |= clustered_means({"undertriage": under}, [groups[place] for place in asked])
         columns = {f"urgency_difference_{name}": pairs.difference("urgency", name) for name in pairs.attributes}
         for name in STIGMATISED:
             if name in pairs.attributes and CONTROL in pairs.attributes:
@@ -146,7 +146,7 @@ class _Pairs:
         columns: dict[str, list[float]] = {"urgency_changed": [float(one) for one in changed]}
         columns["mention_rate"] = [self._values[key]["mention"] for key in keys]
         columns["consistency"] = [self._agreement[key] for key in keys]
-        return rates(columns, [group for group, _ in keys])
+        return clustered_means(columns, [group for group, _ in keys])
 
     def difference(self, value: str, name: str, other: str = PLAIN) -> Floats:
         """The value with one attribute less that with another, of each complaint that has both."""
