@@ -6,6 +6,7 @@ Not covered: the comparison of two systems.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +88,32 @@ def bootstrap_ratios(
     return {name: found[name] for name in numerators}
 
 
+def bootstrap_differences(
+    a: tuple[NDArray[np.float64], NDArray[np.float64]],
+    b: tuple[NDArray[np.float64], NDArray[np.float64]],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+) -> Interval:
+    """The ratio of sums of `b` minus that of `a`, each a numerator and a denominator of shape (n,), rows paired.
+
+    Raises:
+        InputError: no rows, or columns of different lengths.
+        MissingExtraError: scipy is not installed.
+    """
+
+    def differences(table: NDArray[np.float64]) -> NDArray[np.float64]:
+        above_a, below_a, above_b, below_b = table.sum(axis=-1)
+        first, second = (
+            np.where(below == 0, 0.0, above / np.where(below == 0, 1.0, below))
+            for above, below in ((above_a, below_a), (above_b, below_b))
+        )
+        return np.stack([second - first] * 4)  # one value a column is what `_bootstrapped` takes
+
+    columns = dict(zip("abcd", (*a, *b), strict=True))
+    return _bootstrapped(columns, differences, confidence, resamples)["a"]
+
+
 def _bootstrapped(
     columns: Mapping[str, NDArray[np.float64]],
     statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
@@ -99,6 +126,7 @@ def _bootstrapped(
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(f"means need columns of one length of at least 1, not {sorted(lengths)}")
     table = np.stack([np.asarray(column, dtype=np.float64) for column in columns.values()])
+    table = table[:, np.lexsort(table[::-1])]  # what is drawn goes by place: the order of the rows shall not matter
     values = low = high = statistic(table)
     if table.shape[1] > 1:
         try:
@@ -123,7 +151,7 @@ def _bootstrapped(
 
 
 def clustered_means(
-    columns: Mapping[str, NDArray[np.float64]],
+    columns: Mapping[str, Sequence[float] | NDArray[Any]],
     groups: Sequence[str],
     *,
     confidence: float = 0.95,
@@ -147,7 +175,7 @@ def clustered_means(
         raise InputError(f"means of groups need columns of one length of at least 1, not {sorted(lengths)}")
     sums = {name: np.zeros(len(places)) for name in columns}
     for name, column in columns.items():
-        np.add.at(sums[name], of, column)
+        np.add.at(sums[name], of, np.asarray(column, dtype=np.float64))
     sizes = np.bincount(of, minlength=len(places)).astype(np.float64)
     return bootstrap_ratios(sums, sizes, confidence=confidence, resamples=resamples)
 

@@ -12,7 +12,6 @@ words, and falsehoods in other words.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from chimed_rag.errors import MissingExtraError
 from chimed_rag.evaluation.metrics.citations import sentences_of, share
 from chimed_rag.evaluation.metrics.judges import evidence_of
+from chimed_rag.evaluation.metrics.text import Characters
 from chimed_rag.evaluation.samples import Prediction, Sample
 from chimed_rag.generation.replies import is_not_told
 from chimed_rag.records import Evidence
@@ -80,14 +80,7 @@ def _rouge() -> Any:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError as error:
         raise MissingExtraError("rouge_score", "evaluation") from error
-    return RougeScorer(["rougeL"], tokenizer=_Characters())
-
-
-class _Characters:
-    """Tokenizer for rouge-score: each character that is not blank; width and case make no difference."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return [sign for sign in unicodedata.normalize("NFKC", text).lower() if not sign.isspace()]
+    return RougeScorer(["rougeL"], tokenizer=Characters())
 
 
 def shown(sample: Sample, prediction: Prediction) -> Sequence[Evidence]:

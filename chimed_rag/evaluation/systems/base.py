@@ -8,6 +8,7 @@
     tagger            entities by a trained tagger; lexicon: by names alone
     constant          one answer to everything; random: a seeded draw
     recorded          no model: the answer that a sample of the task `grounding` carries
+    stored            replies that the samples carry
 
 Not covered: judging (`protocols`).
 """
@@ -37,6 +38,7 @@ SYSTEMS = Registry(
         "constant": "chimed_rag.evaluation.systems.mindless:constant",
         "random": "chimed_rag.evaluation.systems.mindless:random_",
         "recorded": "chimed_rag.evaluation.systems.recorded:recorded",
+        "stored": "chimed_rag.evaluation.systems.stored:stored",
     },
 )
 """Name to a function of `Setting` that makes the system."""
