@@ -78,6 +78,8 @@ def test_interval_resamples_groups() -> None:
     apart = aurc(confidences, right, [""] * 6, resamples=200)
     assert apart.low <= apart.value <= apart.high
     assert apart.value == pytest.approx(risk_coverage(confidences, right).aurc)
+    turned = aurc(confidences[::-1], right[::-1], [""] * 6, resamples=200)
+    assert (turned.low, turned.value, turned.high) == pytest.approx((apart.low, apart.value, apart.high), abs=1e-12)
     together = aurc(confidences, right, ["one"] * 6)
     assert together.low == together.value == together.high
 

@@ -111,11 +111,13 @@ def aurc(
     named: dict[str, list[int]] = {}
     for row, name in enumerate(groups):
         named.setdefault(name or f"\0{row}", []).append(row)
-    rows = [np.array(members, dtype=np.intp) for members in named.values()]
+    sure = np.array([-np.inf if one is None else one for one in confidences], dtype=np.float64)
+    good = np.asarray(right, dtype=np.float64)
+    # In an order of their own, so that neither the order of samples nor the names of groups change what is drawn.
+    sorted_groups = sorted(named.values(), key=lambda members: sorted((sure[row], good[row]) for row in members))
+    rows = [np.array(members, dtype=np.intp) for members in sorted_groups]
     if len(rows) < 2:
         return Interval(value=value, low=value, high=value)
-    sure = np.array([np.nan if one is None else one for one in confidences], dtype=np.float64)
-    good = np.asarray(right, dtype=np.float64)
 
     def area(drawn: NDArray[np.intp]) -> float:
         taken = np.concatenate([rows[one] for one in drawn])
