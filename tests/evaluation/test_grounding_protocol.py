@@ -124,6 +124,7 @@ def test_groups_and_baselines_by_hand() -> None:
         "always_refuses": {"accuracy": 3 / 4},
         "repeats_passages": {"accuracy": 1 / 4},
     }
+    assert by.notes(*judged(RUN))[1].startswith("accuracy mixes conditions")
     assert by.baselines([PLAIN]) == by.groups(*judged([(PLAIN, Prediction(id="plain", text=GOLD))])) == {}
 
 

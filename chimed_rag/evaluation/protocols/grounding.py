@@ -161,8 +161,13 @@ class Grounding(Protocol):
         }
 
     def notes(self, samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]) -> list[str]:
-        """Who judged, and where the judge is the answers' own proof."""
+        """Who judged, where the judge is the answers' own proof, and how to read accuracy."""
         told = [f"entailment judged by {self.versions['judge']}"]
+        if any(map(_asks, samples)):
+            told.append(
+                "accuracy mixes conditions of which refusing, or repeating all passages, wins some: read the conditions "
+                "apart, beside the responders without a mind"
+            )
         proved = sum(one.answer is not None and bool(one.answer.sentences) for one in predictions)
         if self.judge.name == "proof" and proved:
             told.append(
