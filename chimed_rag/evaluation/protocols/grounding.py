@@ -165,8 +165,8 @@ class Grounding(Protocol):
         told = [f"entailment judged by {self.versions['judge']}"]
         if any(map(_asks, samples)):
             told.append(
-                "accuracy mixes conditions of which refusing, or repeating all passages, wins some: read the conditions "
-                "apart, beside the responders without a mind"
+                "accuracy mixes conditions, of which refusing or repeating all passages wins some: read them apart, "
+                "beside the responders without a mind"
             )
         proved = sum(one.answer is not None and bool(one.answer.sentences) for one in predictions)
         if self.judge.name == "proof" and proved:
