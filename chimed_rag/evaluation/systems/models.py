@@ -1,0 +1,343 @@
+"""A language model as a system: alone, shown the passages that hold the answer, or shown another sample's.
+
+What it is told is the protocol's; questions with options are answered by the options' probabilities where the model
+tells them, everything else by a greedy reply. The three differ in the passages alone, so that their differences say
+what passages do: closed_book < oracle_passage is what evidence brings, closed_book > shuffled_passage what wrong
+evidence spoils.
+
+Not covered: finding passages (`systems.medqa`), reading replies (`protocols`), limits of time (`running`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from time import perf_counter
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from pydantic import Field
+
+from chimed_rag.config import Generation
+from chimed_rag.errors import ChiMedError, InputError
+from chimed_rag.evaluation.samples import Prediction, Sample
+from chimed_rag.evaluation.systems.base import Setting
+from chimed_rag.evaluation.systems.options import Options, read_options
+from chimed_rag.generation.base import Message
+from chimed_rag.generation.choosing import load_generator
+from chimed_rag.generation.language_model import Completion, LanguageModel, NoProbabilitiesError
+from chimed_rag.text import sentence_spans
+
+Shows = Callable[[Sample], Sequence[str]]
+"""The passages that a sample is shown with, best first; a `ChiMedError` becomes the error of its prediction."""
+CHOOSING = ("choice", "attitude")
+"""Kinds of tasks whose answer is one of the options."""
+SHORT, LONG = 64, 512
+"""Tokens of a reply that names options, and of any other."""
+_LEAST_PASSAGE = 40
+"""Of a passage that does not fit, less than so many characters are not worth showing."""
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class ModelOptions(Options):
+    """What a model is asked for.
+
+    Attributes:
+        mode: "logprobs", the probabilities of the options; "text", a reply; "both". "auto" takes probabilities where
+            the model tells them, and a reply to questions of which several options may be right, or where a server
+            tells of none of the options (it tells the most probable tokens alone).
+        batch: so many samples are asked together.
+        max_new_tokens: of a reply; None takes 64 for questions with options and 512 for all others.
+        temperature: 0 is greedy.
+        k: at most so many passages are shown; None shows all, and retrieves 5.
+    """
+
+    mode: Literal["auto", "logprobs", "text", "both"] = "auto"
+    batch: int = Field(16, ge=1)
+    max_new_tokens: int | None = Field(None, ge=1)
+    temperature: float = Field(0.0, ge=0)
+    k: int | None = Field(None, ge=1)
+
+
+class _Asked(NamedTuple):
+    sample: Sample
+    passages: Sequence[str]
+    messages: list[Message]
+
+
+class ModelSystem:
+    """Asks a language model what the protocol says.
+
+    Args:
+        name: of the system.
+        setting: the task, the protocol and the options.
+        model: that is asked.
+        shows: the passages of each sample.
+        versions: what the passages depend on.
+
+    Raises:
+        InputError: an option is not known, or probabilities are wanted of a model that tells none.
+        GeneratorError: a server cannot be reached.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        setting: Setting,
+        model: LanguageModel,
+        shows: Shows,
+        versions: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name, self._shows, self._model = name, shows, model
+        self._protocol, self._options = setting.protocol, read_options(ModelOptions, setting)
+        kind = setting.task.card.kind
+        self._mode = self._mode_for(kind)
+        length = self._options.max_new_tokens or (SHORT if kind in CHOOSING else LONG)
+        temperature = self._options.temperature
+        self._settings: Generation = model.settings.model_copy(
+            update={"max_new_tokens": length, "temperature": temperature, "seed": setting.seed}
+        )
+        self._room = model.context_tokens - min(length, model.context_tokens // 3)
+        described = {key: value for key, value in model.describe().items() if not key.startswith("prompt")}
+        self.versions: dict[str, str] = {
+            **described,
+            "prompt": f"{setting.protocol.name}/{kind}",
+            "prompt_sha256": self._prompt_sha256(setting.task.samples),
+            "mode": self._mode,
+            "max_new_tokens": str(length),
+            "temperature": f"{temperature:g}",
+            **({"seed": str(setting.seed)} if temperature else {}),
+            "batch": str(self._options.batch),
+            **(versions or {}),
+        }
+
+    def __call__(self, sample: Sample) -> Prediction:
+        """What the model says to one sample."""
+        [one] = self.predict([sample])
+        return one
+
+    def predict(self, samples: Sequence[Sample]) -> Iterator[Prediction]:
+        """What the model says to each, in order, a batch at a time; whatever fails is an error of its sample."""
+        for start in range(0, len(samples), self._options.batch):
+            yield from self._batch(samples[start : start + self._options.batch])
+
+    # -- once ---------------------------------------------------------------------------------------------------------
+
+    def _mode_for(self, kind: str) -> str:
+        if kind not in CHOOSING or self._options.mode == "text":
+            return "text"
+        probe: list[Message] = [{"role": "user", "content": "请只回答字母A或B。"}]
+        [told] = self._model.option_logprobs([probe], [["A", "B"]])
+        if isinstance(told, NoProbabilitiesError):
+            if self._options.mode != "auto":
+                raise InputError(f"--set mode={self._options.mode}: {told}; use mode=text")
+            return "text"
+        if isinstance(told, ChiMedError):
+            raise told
+        return self._options.mode
+
+    def _prompt_sha256(self, samples: Sequence[Sample]) -> str:
+        """Of what the first sample is asked without passages: it changes with every change of a prompt's words."""
+        told: list[Any] = []
+        if samples:
+            told = [self._protocol.messages(samples[0]), self._protocol.continuation(samples[0])]
+        return sha256(json.dumps(told, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+
+    # -- a batch ------------------------------------------------------------------------------------------------------
+
+    def _batch(self, samples: Sequence[Sample]) -> list[Prediction]:
+        began = perf_counter()
+        asked = [self._asked(sample) for sample in samples]
+        ready = [one for one in asked if isinstance(one, _Asked)]
+        likely = dict(zip(*self._likely([one for one in ready if self._chooses(one.sample)]), strict=True))
+        wants = [one for one in ready if self._replies(one.sample, likely.get(one.sample.id))]
+        said = dict(
+            zip((one.sample.id for one in wants), safely(self._complete, [one.messages for one in wants]), strict=True)
+        )
+        each = (perf_counter() - began) / max(len(samples), 1)
+        return [
+            self._prediction(one, likely.get(one.sample.id), said.get(one.sample.id), each)
+            if isinstance(one, _Asked)
+            else failed(sample, one, each)
+            for sample, one in zip(samples, asked, strict=True)
+        ]
+
+    def _asked(self, sample: Sample) -> _Asked | Exception:
+        """The sample with as many passages as fit, the last ones left out first, a single one cut at a sentence."""
+        try:
+            passages = list(self._shows(sample))[: self._options.k]
+            while True:
+                messages = self._protocol.messages(sample, passages)
+                if not passages or self._model.count_tokens(messages) <= self._room:
+                    return _Asked(sample, passages, messages)
+                passages = passages[:-1] if len(passages) > 1 else _halved(passages[0])
+        except Exception as error:  # of one sample: the others are asked all the same
+            return error
+
+    def _chooses(self, sample: Sample) -> bool:
+        """Whether its options' probabilities are asked for."""
+        if not sample.options or self._mode == "text":
+            return False
+        return self._mode != "auto" or not sample.multiple
+
+    def _replies(self, sample: Sample, likely: dict[str, float] | Exception | None) -> bool:
+        """Whether it is asked for a reply."""
+        if isinstance(likely, Exception):
+            return False
+        return self._mode in ("text", "both") or not sample.options or (self._mode == "auto" and not likely)
+
+    def _likely(self, asked: Sequence[_Asked]) -> tuple[list[str], list[dict[str, float] | Exception]]:
+        """Ids, and what the model tells of their options: behind the protocol's plain text, or else in the chat."""
+        texts = [(one, self._protocol.continuation(one.sample, one.passages)) for one in asked]
+        plain = [(text, list(one.sample.options)) for one, text in texts if text is not None]
+        chats = [(one.messages, list(one.sample.options)) for one, text in texts if text is None]
+        told = safely(lambda pairs: self._model.continuation_logprobs(*map(list, zip(*pairs, strict=True))), plain)
+        told += safely(lambda pairs: self._model.option_logprobs(*map(list, zip(*pairs, strict=True))), chats)
+        order = [one for one, text in texts if text is not None] + [one for one, text in texts if text is None]
+        return [one.sample.id for one in order], told
+
+    def _complete(self, conversations: Sequence[list[Message]]) -> Sequence[Completion | Exception]:
+        return self._model.complete_many(conversations, settings=self._settings)
+
+    def _prediction(
+        self,
+        one: _Asked,
+        likely: dict[str, float] | Exception | None,
+        said: Completion | Exception | None,
+        seconds: float,
+    ) -> Prediction:
+        for trouble in (likely, said):
+            if isinstance(trouble, Exception):
+                return failed(one.sample, trouble, seconds, one.passages)
+        assert not isinstance(likely, Exception)
+        assert not isinstance(said, Exception)
+        return Prediction(
+            id=one.sample.id,
+            text=said.text if said else "",
+            finish=said.finish if said else "",
+            logprobs=likely or None,
+            passages=tuple(one.passages),
+            confidence=math.exp(max(likely.values())) if likely else None,
+            seconds=seconds,
+        )
+
+
+def safely(ask: Callable[[Sequence[A]], Sequence[B | Exception]], items: Sequence[A]) -> list[B | Exception]:
+    """What is said to each; where asking all together fails, each is asked alone, and its failure is its own."""
+    if not items:
+        return []
+    try:
+        return list(ask(items))
+    except Exception as error:
+        return [error] if len(items) == 1 else [one for item in items for one in safely(ask, [item])]
+
+
+def failed(sample: Sample, error: Exception, seconds: float | None = None, passages: Sequence[str] = ()) -> Prediction:
+    """A prediction that says what went wrong, in one line."""
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return Prediction(id=sample.id, error=said, seconds=seconds, passages=tuple(passages))
+
+
+def _halved(passage: str) -> list[str]:
+    """The sentences of a passage's first half; nothing of one that is short."""
+    half = len(passage) // 2
+    if half < _LEAST_PASSAGE:
+        return []
+    end = max((end for _, end in sentence_spans(passage) if end <= half), default=half)
+    return [passage[:end]]
+
+
+# --- the named systems -------------------------------------------------------------------------------------------
+
+
+def language_model(setting: Setting, name: str) -> LanguageModel:
+    """The model of a setting.
+
+    Raises:
+        InputError: what is named is no language model. GeneratorError, MissingExtraError: it cannot be loaded.
+    """
+    generator = load_generator("auto" if setting.generator is None else setting.generator, Generation())
+    if isinstance(generator, LanguageModel):
+        return generator
+    raise InputError(
+        f"{name} needs a language model, and {generator.name!r} is none: --generator DIR, OWNER/NAME or http://HOST/v1 "
+        "names one, as do the environment variables CHIMED_MODEL and CHIMED_ENDPOINT"
+    )
+
+
+def closed_book(setting: Setting) -> ModelSystem:
+    """The model alone; options as `ModelOptions`."""
+    return ModelSystem("closed_book", setting, language_model(setting, "closed_book"), lambda sample: ())
+
+
+def oracle_passage(setting: Setting) -> ModelSystem:
+    """The model, shown the passages that the task says hold the answer; options as `ModelOptions`.
+
+    Raises:
+        InputError: the task has no passages.
+    """
+    _require_passages(setting, "oracle_passage")
+    model = language_model(setting, "oracle_passage")
+    return ModelSystem("oracle_passage", setting, model, lambda sample: sample.passages)
+
+
+def shuffled_passage(setting: Setting) -> ModelSystem:
+    """The model, shown the passages of another sample, drawn with `setting.seed`; options as `ModelOptions`.
+
+    A sample of the same group, or with the same passages, is no other one. Whose passages are shown depends on the
+    task's samples and the seed, not on their order.
+
+    Raises:
+        InputError: the task has no passages, or none of another sample.
+    """
+    _require_passages(setting, "shuffled_passage")
+    given = deranged(setting.task.samples, setting.seed)
+    model = language_model(setting, "shuffled_passage")
+
+    def shows(sample: Sample) -> Sequence[str]:
+        if sample.id not in given:
+            raise InputError(f"sample {sample.id!r} is none of the task {setting.task.name!r}")
+        return given[sample.id]
+
+    return ModelSystem("shuffled_passage", setting, model, shows, {"passages": f"shuffled with seed {setting.seed}"})
+
+
+def deranged(samples: Sequence[Sample], seed: int) -> dict[str, tuple[str, ...]]:
+    """The id of each sample to another one's passages.
+
+    All samples that have passages stand in a circle, in an order drawn with the seed; each gets those of the next one
+    that is of another group and has other passages. One without passages gets those of somebody in the circle.
+
+    Raises:
+        InputError: there is no such other sample for one of them.
+    """
+    draw = random.Random(seed)  # noqa: S311 - an order, no secret
+    ordered = sorted(samples, key=lambda sample: sample.id)
+    circle = [sample for sample in ordered if sample.passages]
+    draw.shuffle(circle)
+    places = {sample.id: place for place, sample in enumerate(circle)}
+    found: dict[str, tuple[str, ...]] = {}
+    for sample in ordered:
+        place = places[sample.id] if sample.passages else draw.randrange(len(circle))
+        others = (circle[(place + step) % len(circle)] for step in range(1, len(circle) + 1))
+        other = next((one for one in others if _is_other(sample, one)), None)
+        if other is None:
+            raise InputError(f"no other sample has passages to show for {sample.id!r}; shuffling takes two at least")
+        found[sample.id] = other.passages
+    return found
+
+
+def _is_other(sample: Sample, other: Sample) -> bool:
+    return (
+        other.id != sample.id
+        and other.passages != sample.passages
+        and not (sample.group and other.group == sample.group)
+    )
+
+
+def _require_passages(setting: Setting, name: str) -> None:
+    if not any(sample.passages for sample in setting.task.samples):
+        raise InputError(f"{name}: the samples of {setting.task.name!r} bring no passages; use closed_book or medqa")
