@@ -79,6 +79,7 @@ def medqa(setting: Setting) -> BatchSystem:
         return AnsweringSystem("medqa", setting, qa, options.batch)
     model = qa.generator
     if not isinstance(model, LanguageModel):
+        qa.close()
         if kind == "extraction":
             return Renamed("medqa", open_system("lexicon", _bare(setting)))
         raise InputError(
@@ -234,7 +235,7 @@ def question(sample: Sample, kind: str) -> str:
 
 @dataclass(frozen=True)
 class _FromGiven(Answering):
-    """Answers from passages that lie in no index; `texts` are theirs by the ids of the documents that stand for them."""
+    """Answers from passages that lie in no index; `texts` are theirs, by the ids of documents that stand for them."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
 
