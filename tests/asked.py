@@ -17,12 +17,12 @@ from chimed_rag.generation.language_model import Probabilities
 from tests.scripted import ScriptedModel
 
 
-def task(samples: Sequence[Sample], kind: Kind = "choice") -> Task:
-    card = Card(
+def task(samples: Sequence[Sample], kind: Kind = "choice", **card: Any) -> Task:
+    made = Card(
         name="made-up", title="Made up", kind=kind, reader="none:none", source="tests", licence="Apache-2.0",
-        split="test", main_metric="accuracy", contamination="none",
+        split="test", main_metric="accuracy", contamination="none", **card,
     )  # fmt: skip
-    return Task(card=card, samples=tuple(samples), data_sha256="0" * 64)
+    return Task(card=made, samples=tuple(samples), data_sha256="0" * 64)
 
 
 class Plain(Protocol):

@@ -95,6 +95,18 @@ def test_grounding_is_answered_from_the_samples_own_passages(ward):
     assert "禁用布洛芬" in asked.text  # brings no passages: the index is asked
 
 
+def test_a_title_that_a_passage_shows_first_is_known_as_one(ward):
+    passage = "硝苯地平\n控释片应整片吞服，不可嚼碎。"
+    sample = Sample(id="g", text="硝苯地平控释片能嚼碎吗？", passages=(passage,), metadata={"titles": ["硝苯地平"]})
+    system = opened("evidence_only", [sample], "grounding", ward)
+    one = system(sample)
+    [evidence] = one.answer.evidence
+    assert (evidence.title, evidence.text) == ("硝苯地平", "控释片应整片吞服，不可嚼碎。")
+    [citation] = one.answer.citations
+    assert passage[citation.start : citation.end] == citation.quote
+    system.close()
+
+
 def test_a_model_writes_and_its_sentences_are_proved(ward):
     model = ScriptedModel("孕晚期妇女禁用布洛芬。[1]布洛芬能治白癜风。[1]")
     system = opened("medqa", [ASKED], "open_qa", ward, model)

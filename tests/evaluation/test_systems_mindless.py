@@ -45,6 +45,7 @@ def test_a_letter_stands_for_a_place_where_labels_are_others():
     assert said == ["2", "不同意", "B"]
     assert opened("constant", samples, "attitude", answer="E")(samples[0]).text == "2"
     assert opened("constant", samples, "attitude", answer="同意")(samples[1]).text == "同意"
+    assert opened("constant", samples, "attitude", options={"answer": "B"})(samples[0]).text == "2"
 
 
 @pytest.mark.parametrize("answer", ["", "AB", "b", "?"])
@@ -54,7 +55,7 @@ def test_what_is_no_option_is_refused(answer):
 
 
 def test_options_that_are_not_known_are_refused():
-    with pytest.raises(InputError, match="there are: text"):
+    with pytest.raises(InputError, match="there are: answer, text"):
         opened("constant", CHOICES, options={"word": "x"})
     with pytest.raises(InputError, match="there are: none"):
         opened("random", CHOICES, options={"word": "x"})

@@ -7,12 +7,14 @@ import random
 
 import pytest
 
-from chimed_rag.errors import GeneratorError, InputError
+from chimed_rag.errors import GeneratorError, InputError, MissingExtraError
+from chimed_rag.evaluation.running import evaluate
 from chimed_rag.evaluation.samples import Sample
+from chimed_rag.evaluation.systems import models as room
 from chimed_rag.evaluation.systems.base import BatchSystem, open_system
 from chimed_rag.evaluation.systems.models import deranged
 from chimed_rag.generation.echo import EchoGenerator
-from tests.asked import Continued, Plain, Telling, setting
+from tests.asked import Continued, Plain, Telling, setting, task
 from tests.scripted import ScriptedModel
 
 OPTIONS = {"A": "肝", "B": "肾", "C": "脾"}
@@ -166,7 +168,7 @@ def test_only_so_many_passages_are_shown():
 
 def test_what_fails_is_an_error_of_its_sample_and_the_others_stand():
     def script(messages):
-        yield GeneratorError("out of\npaper") if "问题1" in messages[0]["content"] else "B"
+        yield GeneratorError("out of paper") if "问题1" in messages[0]["content"] else "B"
 
     samples = [*choices(3), Sample(id="odd", text="unaskable", options=OPTIONS)]
     predictions = list(opened("closed_book", samples, ScriptedModel(script)).predict(samples))
@@ -186,6 +188,39 @@ def test_a_model_that_raises_for_a_whole_batch_is_asked_one_by_one():
     samples = choices(3)
     predictions = list(opened("closed_book", samples, Fragile("B")).predict(samples))
     assert [one.error for one in predictions] == ["", "InputError: no such conversation", ""]
+
+
+def test_a_missing_library_fails_them_all():
+    class Bare(ScriptedModel):
+        def complete_many(self, conversations, *, settings=None, cancel=None):
+            raise MissingExtraError("torch", "models")
+
+    with pytest.raises(MissingExtraError):
+        list(opened("closed_book", choices(2), Bare("B")).predict(choices(2)))
+
+
+def test_only_a_model_that_was_opened_for_it_is_closed(monkeypatch):
+    closed = []
+    model = ScriptedModel("B")
+    monkeypatch.setattr(model, "close", lambda: closed.append(1))
+    opened("closed_book", choices(1), model).close()
+    assert not closed
+    monkeypatch.setattr(room, "load_generator", lambda meant, settings: model)
+    opened("closed_book", choices(1), "models/some").close()
+    assert closed == [1]
+
+
+def test_a_run_scores_what_a_model_says():
+    samples = choices(4)
+    asked = task(samples, protocols=("strict-v1",))
+    system = opened("closed_book", samples, Telling(wants="B"))
+    result = evaluate(asked, system)
+    assert result.metrics["accuracy"].value == 1
+    assert result.metrics["off_option"].value == pytest.approx(0.1)
+    assert result.counts["correct"] == 4
+    named = evaluate(asked, "closed_book", generator=ScriptedModel("都不对"))
+    assert named.counts["invalid"] == 4
+    assert named.system_versions["mode"] == "text"
 
 
 def test_batches_and_order_change_nothing():

@@ -89,12 +89,12 @@ def medqa(setting: Setting) -> BatchSystem:
     own = {key: value for key, value in (setting.options or {}).items() if key != "audience"}
     asked = Setting(**{**vars(setting), "options": own})
     if kind == "extraction":
-        return ModelSystem("medqa", asked, model, lambda sample: ())
+        return ModelSystem("medqa", asked, model, lambda sample: (), close=qa.close)
 
     def shows(sample: Sample) -> list[str]:
         return [_headed(one) for one in qa.search(sample.text, options.k or K)]
 
-    return ModelSystem("medqa", asked, model, shows, {**_index_versions(qa), "k": str(options.k or K)})
+    return ModelSystem("medqa", asked, model, shows, {**_index_versions(qa), "k": str(options.k or K)}, qa.close)
 
 
 def evidence_only(setting: Setting) -> BatchSystem:
@@ -200,6 +200,10 @@ class AnsweringSystem:
                     failed(sample, answer, each) if isinstance(answer, Exception) else self._said(sample, answer, each)
                 )
 
+    def close(self) -> None:
+        """Closes the index, and the model if it was opened for it."""
+        self._qa.close()
+
     def _answers(self, samples: Sequence[Sample]) -> list[Answer | Exception]:
         shown = [self._kind == "grounding" and bool(sample.passages) for sample in samples]
         asked = [question(one, self._kind) for one, has in zip(samples, shown, strict=True) if not has]
@@ -256,15 +260,25 @@ def answers_from(qa: MedQA, samples: Sequence[Sample]) -> list[Answer]:
     for sample in samples:
         one = qa._asked(sample.text)
         query, flags = qa._searched_for(one)
-        shown = [
-            Evidence(
-                number=number, chunk_id=f"{sample.id}#{number}", document_id=f"{sample.id}#{number}", text=passage,
-                start=0, end=len(passage), score=1 / number,
-            )
-            for number, passage in enumerate(sample.passages, 1)
-        ]  # fmt: skip
-        ready.append(answering.ready(one, query, shown, flags))
+        ready.append(answering.ready(one, query, given(sample), flags))
     return [one.one.restored(answer) for one, answer in zip(ready, answering.answers(ready), strict=True)]
+
+
+def given(sample: Sample) -> list[Evidence]:
+    """The passages of a sample as evidence; a first line that is one of its metadata's `titles` is told apart."""
+    titles = sample.metadata.get("titles")
+    called = titles if isinstance(titles, list) and len(titles) == len(sample.passages) else [""] * len(sample.passages)
+    found = []
+    for number, (passage, title) in enumerate(zip(sample.passages, map(str, called), strict=True), 1):
+        start = len(title) + 1 if title and passage.startswith(f"{title}\n") else 0
+        place = f"{sample.id}#{number}"
+        found.append(
+            Evidence(
+                number=number, chunk_id=place, document_id=place, title=title, text=passage[start:], start=start,
+                end=len(passage), score=1 / number,
+            )
+        )  # fmt: skip
+    return found
 
 
 class EvidenceChoice:
@@ -281,7 +295,7 @@ class EvidenceChoice:
     name = "evidence_only"
 
     def __init__(self, qa: MedQA, k: int) -> None:
-        self._index, self._k = qa._view.index, k
+        self._index, self._k, self.close = qa._view.index, k, qa.close
         if not len(self._index):
             raise InputError(f"{qa.path}: holds no passage to choose by")
         self._literature = read_literature(self._index)

@@ -22,8 +22,9 @@ _LONGEST = 6
 
 
 class ConstantOptions(Options):
-    """`text`: what is said where no option is to be chosen."""
+    """`answer`: what `Setting.answer` says otherwise; `text`: what is said where no option is to be chosen."""
 
+    answer: str | None = None
     text: str = ADVICE
 
 
@@ -57,7 +58,8 @@ def constant(setting: Setting) -> Mindless:
     Raises:
         InputError: the answer is neither a label of the task nor one letter A to Z.
     """
-    options, answer, kind = read_options(ConstantOptions, setting), setting.answer, setting.task.card.kind
+    options, kind = read_options(ConstantOptions, setting), setting.task.card.kind
+    answer = setting.answer if options.answer is None else options.answer
     labels = {label for sample in setting.task.samples for label in sample.options}
     if labels and answer not in labels and not (len(answer) == 1 and "A" <= answer <= "Z"):
         raise InputError(

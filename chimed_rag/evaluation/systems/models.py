@@ -15,13 +15,15 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import Field
 
 from chimed_rag.config import Generation
-from chimed_rag.errors import ChiMedError, InputError
+from chimed_rag.errors import ChiMedError, InputError, MissingExtraError
+from chimed_rag.evaluation.asking import told
 from chimed_rag.evaluation.samples import Prediction, Sample
 from chimed_rag.evaluation.systems.base import Setting
 from chimed_rag.evaluation.systems.options import Options, read_options
@@ -77,6 +79,7 @@ class ModelSystem:
         model: that is asked.
         shows: the passages of each sample.
         versions: what the passages depend on.
+        close: gives back what was opened for it.
 
     Raises:
         InputError: an option is not known, or probabilities are wanted of a model that tells none.
@@ -90,8 +93,9 @@ class ModelSystem:
         model: LanguageModel,
         shows: Shows,
         versions: Mapping[str, str] | None = None,
+        close: Callable[[], None] | None = None,
     ) -> None:
-        self.name, self._shows, self._model = name, shows, model
+        self.name, self._shows, self._model, self._close = name, shows, model, close
         self._protocol, self._options = setting.protocol, read_options(ModelOptions, setting)
         kind = setting.task.card.kind
         self._mode = self._mode_for(kind)
@@ -124,27 +128,32 @@ class ModelSystem:
         for start in range(0, len(samples), self._options.batch):
             yield from self._batch(samples[start : start + self._options.batch])
 
+    def close(self) -> None:
+        """Closes the model and what passages are found in, as far as they were opened for this system."""
+        if self._close is not None:
+            self._close()
+
     # -- once ---------------------------------------------------------------------------------------------------------
 
     def _mode_for(self, kind: str) -> str:
         if kind not in CHOOSING or self._options.mode == "text":
             return "text"
         probe: list[Message] = [{"role": "user", "content": "请只回答字母A或B。"}]
-        [told] = self._model.option_logprobs([probe], [["A", "B"]])
-        if isinstance(told, NoProbabilitiesError):
+        [likely] = self._model.option_logprobs([probe], [["A", "B"]])
+        if isinstance(likely, NoProbabilitiesError):
             if self._options.mode != "auto":
-                raise InputError(f"--set mode={self._options.mode}: {told}; use mode=text")
+                raise InputError(f"--set mode={self._options.mode}: {likely}; use mode=text")
             return "text"
-        if isinstance(told, ChiMedError):
-            raise told
+        if isinstance(likely, ChiMedError):
+            raise likely
         return self._options.mode
 
     def _prompt_sha256(self, samples: Sequence[Sample]) -> str:
         """Of what the first sample is asked without passages: it changes with every change of a prompt's words."""
-        told: list[Any] = []
+        words: list[Any] = []
         if samples:
-            told = [self._protocol.messages(samples[0]), self._protocol.continuation(samples[0])]
-        return sha256(json.dumps(told, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+            words = [self._protocol.messages(samples[0]), self._protocol.continuation(samples[0])]
+        return sha256(json.dumps(words, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
     # -- a batch ------------------------------------------------------------------------------------------------------
 
@@ -174,6 +183,8 @@ class ModelSystem:
                 if not passages or self._model.count_tokens(messages) <= self._room:
                     return _Asked(sample, passages, messages)
                 passages = passages[:-1] if len(passages) > 1 else _halved(passages[0])
+        except MissingExtraError:  # fails all of them
+            raise
         except Exception as error:  # of one sample: the others are asked all the same
             return error
 
@@ -194,10 +205,10 @@ class ModelSystem:
         texts = [(one, self._protocol.continuation(one.sample, one.passages)) for one in asked]
         plain = [(text, list(one.sample.options)) for one, text in texts if text is not None]
         chats = [(one.messages, list(one.sample.options)) for one, text in texts if text is None]
-        told = safely(lambda pairs: self._model.continuation_logprobs(*map(list, zip(*pairs, strict=True))), plain)
-        told += safely(lambda pairs: self._model.option_logprobs(*map(list, zip(*pairs, strict=True))), chats)
+        likely = safely(lambda pairs: self._model.continuation_logprobs(*map(list, zip(*pairs, strict=True))), plain)
+        likely += safely(lambda pairs: self._model.option_logprobs(*map(list, zip(*pairs, strict=True))), chats)
         order = [one for one, text in texts if text is not None] + [one for one, text in texts if text is None]
-        return [one.sample.id for one in order], told
+        return [one.sample.id for one in order], likely
 
     def _complete(self, conversations: Sequence[list[Message]]) -> Sequence[Completion | Exception]:
         return self._model.complete_many(conversations, settings=self._settings)
@@ -231,14 +242,15 @@ def safely(ask: Callable[[Sequence[A]], Sequence[B | Exception]], items: Sequenc
         return []
     try:
         return list(ask(items))
+    except MissingExtraError:  # it fails them all
+        raise
     except Exception as error:
         return [error] if len(items) == 1 else [one for item in items for one in safely(ask, [item])]
 
 
 def failed(sample: Sample, error: Exception, seconds: float | None = None, passages: Sequence[str] = ()) -> Prediction:
     """A prediction that says what went wrong, in one line."""
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return Prediction(id=sample.id, error=said, seconds=seconds, passages=tuple(passages))
+    return Prediction(id=sample.id, error=told(error), seconds=seconds, passages=tuple(passages))
 
 
 def _halved(passage: str) -> list[str]:
@@ -253,24 +265,26 @@ def _halved(passage: str) -> list[str]:
 # --- the named systems -------------------------------------------------------------------------------------------
 
 
-def language_model(setting: Setting, name: str) -> LanguageModel:
-    """The model of a setting.
+def _of_model(name: str, setting: Setting, shows: Shows, versions: Mapping[str, str] | None = None) -> ModelSystem:
+    """A system of the setting's model.
 
     Raises:
         InputError: what is named is no language model. GeneratorError, MissingExtraError: it cannot be loaded.
     """
-    generator = load_generator("auto" if setting.generator is None else setting.generator, Generation())
-    if isinstance(generator, LanguageModel):
-        return generator
-    raise InputError(
-        f"{name} needs a language model, and {generator.name!r} is none: --generator DIR, OWNER/NAME or http://HOST/v1 "
-        "names one, as do the environment variables CHIMED_MODEL and CHIMED_ENDPOINT"
-    )
+    meant = "auto" if setting.generator is None else setting.generator
+    model = load_generator(meant, Generation())
+    if not isinstance(model, LanguageModel):
+        raise InputError(
+            f"{name} needs a language model, and {model.name!r} is none: --generator DIR, OWNER/NAME or http://HOST/v1 "
+            "names one, as do the environment variables CHIMED_MODEL and CHIMED_ENDPOINT"
+        )
+    close = model.close if isinstance(meant, str | Path) else None
+    return ModelSystem(name, setting, model, shows, versions, close)
 
 
 def closed_book(setting: Setting) -> ModelSystem:
     """The model alone; options as `ModelOptions`."""
-    return ModelSystem("closed_book", setting, language_model(setting, "closed_book"), lambda sample: ())
+    return _of_model("closed_book", setting, lambda sample: ())
 
 
 def oracle_passage(setting: Setting) -> ModelSystem:
@@ -280,8 +294,7 @@ def oracle_passage(setting: Setting) -> ModelSystem:
         InputError: the task has no passages.
     """
     _require_passages(setting, "oracle_passage")
-    model = language_model(setting, "oracle_passage")
-    return ModelSystem("oracle_passage", setting, model, lambda sample: sample.passages)
+    return _of_model("oracle_passage", setting, lambda sample: sample.passages)
 
 
 def shuffled_passage(setting: Setting) -> ModelSystem:
@@ -295,14 +308,13 @@ def shuffled_passage(setting: Setting) -> ModelSystem:
     """
     _require_passages(setting, "shuffled_passage")
     given = deranged(setting.task.samples, setting.seed)
-    model = language_model(setting, "shuffled_passage")
 
     def shows(sample: Sample) -> Sequence[str]:
         if sample.id not in given:
             raise InputError(f"sample {sample.id!r} is none of the task {setting.task.name!r}")
         return given[sample.id]
 
-    return ModelSystem("shuffled_passage", setting, model, shows, {"passages": f"shuffled with seed {setting.seed}"})
+    return _of_model("shuffled_passage", setting, shows, {"passages": f"shuffled with seed {setting.seed}"})
 
 
 def deranged(samples: Sequence[Sample], seed: int) -> dict[str, tuple[str, ...]]:
