@@ -24,6 +24,7 @@ PROTOCOLS = Registry(
         "cmb-official/choice": "chimed_rag.evaluation.protocols.choice_others:CmbOfficial",
         "cmexam-official/choice": "chimed_rag.evaluation.protocols.choice_others:CmexamOfficial",
         "opencompass/choice": "chimed_rag.evaluation.protocols.choice_others:OpenCompass",
+        "bbq-v1/choice": "chimed_rag.evaluation.protocols.bbq:Bbq",
         "chimedgpt-legacy/choice": "chimed_rag.evaluation.protocols.choice:LegacyChoice",
         "strict-v1/extraction": "chimed_rag.evaluation.protocols.extraction:StrictExtraction",
         "chimedgpt-legacy/extraction": "chimed_rag.evaluation.protocols.extraction:LegacyExtraction",
