@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chimed_rag import MedQA
-from chimed_rag.errors import InputError
+from chimed_rag.errors import GeneratorError, InputError
 from chimed_rag.evaluation.samples import Entity, Prediction, Sample
 from chimed_rag.evaluation.systems import medqa as room
 from chimed_rag.evaluation.systems.base import BatchSystem, open_system
@@ -114,6 +114,15 @@ def test_a_model_writes_and_its_sentences_are_proved(ward):
     assert one.text == "孕晚期妇女禁用布洛芬。"
     assert system.versions["prompt"].startswith("citation@")
     assert system.versions["model"] == "scripted"
+
+
+def test_a_model_that_failed_is_told_although_quoted_sentences_stand_in(ward):
+    model = ScriptedModel(lambda messages: [GeneratorError("out of paper")])
+    one = opened("medqa", [ASKED], "open_qa", ward, model)(ASKED)
+    assert "禁用布洛芬" in one.text
+    assert (one.finish, one.error) == ("failed", "")
+    assert "generator_failed" in [notice.rule for notice in one.answer.notices]
+    assert opened("medqa", [ASKED], "open_qa", ward, ScriptedModel("禁用布洛芬。[1]"))(ASKED).finish == "stop"
 
 
 def test_without_a_model_medqa_is_extractive(ward, monkeypatch):

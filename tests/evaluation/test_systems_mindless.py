@@ -87,6 +87,8 @@ def test_of_several_right_options_any_set_but_none_is_drawn():
 def test_a_text_is_anothers_reference():
     for sample, one in zip(TEXTS, opened("random", TEXTS, "open_qa").predict(TEXTS), strict=True):
         assert one.text in {f"答{n}" for n in range(5)} - set(sample.references)
+    alike = [one.model_copy(update={"group": "g"}) for one in TEXTS[:4]] + TEXTS[4:]
+    assert {one.text for one in opened("random", alike, "open_qa").predict(alike[:4])} == {"答4"}
     alone = TEXTS[:1]
     assert opened("random", alone, "open_qa")(alone[0]).text == ADVICE
 

@@ -85,12 +85,13 @@ def _nth(sample: Sample, letter: str) -> str:
 def random_(setting: Setting) -> Mindless:
     """A draw for each sample, by the seed and the sample's id, so that order does not matter.
 
-    An option (of questions with several right ones, any non-empty set of them); a reference of another sample, where
-    texts are wanted; in texts to mark, a span of up to six characters in each twenty, of a type that the task has.
+    An option (of questions with several right ones, any non-empty set of them); where texts are wanted, a reference of
+    another sample, of another group; in texts to mark, a span of up to six characters in each twenty, of a type that
+    the task has.
     """
     read_options(Options, setting)
     ordered = sorted(setting.task.samples, key=lambda sample: sample.id)
-    texts = [(sample.id, text) for sample in ordered for text in sample.references]
+    texts = [(_group(sample), text) for sample in ordered for text in sample.references]
     types = sorted({entity.type for sample in ordered for entity in sample.entities})
     kind = setting.task.card.kind
 
@@ -113,15 +114,19 @@ def _drawn_options(sample: Sample, draw: random.Random) -> str:
     return "".join(label for place, label in enumerate(labels) if chosen >> place & 1)
 
 
-def _drawn_text(sample: Sample, texts: Sequence[tuple[str, str]], draw: random.Random) -> str:
-    """Of another sample, the first from a drawn place on; `ADVICE` where there is none."""
+def _drawn_text(sample: Sample, texts: Sequence[tuple[tuple[str, str], str]], draw: random.Random) -> str:
+    """Of another group, the first from a drawn place on; `ADVICE` where there is none."""
     if texts:
         start = draw.randrange(len(texts))
         for step in range(len(texts)):
             owner, text = texts[(start + step) % len(texts)]
-            if owner != sample.id:
+            if owner != _group(sample):
                 return text
     return ADVICE
+
+
+def _group(sample: Sample) -> tuple[str, str]:
+    return ("group", sample.group) if sample.group else ("sample", sample.id)
 
 
 def _drawn_entities(text: str, types: Sequence[str], draw: random.Random) -> Iterator[Entity]:
