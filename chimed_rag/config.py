@@ -192,6 +192,8 @@ class Config(_Settings):
     """The JSON file of a refusal rule that `MedQA.calibrate` made."""
     interactions: str | None = None
     """A CSV file of interactions (`safety.interactions`)."""
+    tagger: str | None = None
+    """The folder of a trained tagger for `MedQA.extract` (`python -m training tagger`); None marks by names alone."""
     disclaimers: Disclaimers = Disclaimers()
     audit: Audit | None = None
     """The audit log; none by default."""

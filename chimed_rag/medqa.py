@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from chimed_rag.corpus.sources import Reading
     from chimed_rag.encoders.adapt import Adaptation
     from chimed_rag.encoders.base import Encoder
+    from chimed_rag.entities.mentions import Mention
+    from chimed_rag.entities.tagger import Tagger
     from chimed_rag.generation.base import Generator
     from chimed_rag.indexing.commit import Progress
     from chimed_rag.indexing.filters import Filter
@@ -270,6 +272,36 @@ class MedQA(Literature):
     ) -> Iterator[Event]:
         """`stream` within a conversation."""
         return self._events(lambda: self._asked(question, redactor, standalone), filter, user, cancel or Flag())
+
+    def extract(self, text: str) -> list[Mention]:
+        """The drugs, diseases, tests and so on that a text speaks of, in order, not overlapping.
+
+        By names alone, known ones and such as have a known form, with the kinds of `entities.mentions`; or, where the
+        configuration names a trained `tagger`, by their context too, with the types that it was trained on. Whether a
+        thing is affirmed or denied is not told. Nothing of the text is written down or redacted.
+
+        Raises:
+            InputError: the folder of the tagger holds none. MissingExtraError: it needs python-crfsuite.
+        """
+        from chimed_rag.entities.lexicon import names
+        from chimed_rag.entities.mentions import Mention, mentions
+        from chimed_rag.text import fold
+
+        if self._tagger is None:
+            return mentions(text)
+        known = names()
+        found = []
+        for span in self._tagger.tag(text):
+            words = fold(span.text)
+            name = known[words].canonical if words in known else words
+            found.append(Mention(span.text, name, span.type, span.start, span.end))
+        return found
+
+    @cached_property
+    def _tagger(self) -> Tagger | None:
+        from chimed_rag.entities.tagger import Tagger
+
+        return None if self.config.tagger is None else Tagger(self.config.tagger)
 
     def calibrate(
         self,

@@ -25,10 +25,10 @@ from training.gates import Gate
 from training.settings import ROOT
 
 _LIBRARIES = (
-    *("accelerate", "chimed-rag", "datasets", "model2vec", "numpy", "peft", "sentence-transformers", "tantivy"),
-    *("tokenizers", "torch", "transformers", "trl"),
+    *("accelerate", "chimed-rag", "datasets", "model2vec", "numpy", "peft", "python-crfsuite", "sentence-transformers"),
+    *("tantivy", "tokenizers", "torch", "transformers", "trl"),
 )
-_LISTED = (".safetensors", ".json", ".txt", ".npz", ".npy", ".jinja", ".model")
+_LISTED = (".safetensors", ".json", ".txt", ".npz", ".npy", ".jinja", ".model", ".crfsuite")
 _ABOUT = ("card.json", "manifest.json")
 
 

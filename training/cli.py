@@ -63,6 +63,14 @@ def retriever(config: ConfigOption, set_: SetOption = None, fresh: FreshOption =
     typer.echo(train_retriever(config, set_ or (), fresh=fresh, say=_err))
 
 
+@app.command()
+def tagger(config: ConfigOption, set_: SetOption = None, fresh: FreshOption = False) -> None:
+    """Learn to mark entities, by a conditional random field over characters; minutes on a CPU."""
+    from training.tagger import train_tagger
+
+    typer.echo(train_tagger(config, set_ or (), fresh=fresh, say=_err))
+
+
 def _stage(name: str, told: str) -> None:
     def command(
         config: ConfigOption, set_: SetOption = None, fresh: FreshOption = False, accept: AcceptOption = None
