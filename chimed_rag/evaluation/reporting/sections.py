@@ -1,0 +1,191 @@
+"""Puts a report together: a section for each task, and within it a part for each set of data.
+
+Not covered: tables and drawings themselves (`tables`, `curves`), and their forms (`html`, `markdown`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from chimed_rag import __version__
+from chimed_rag.errors import InputError
+from chimed_rag.evaluation.reporting import tables
+from chimed_rag.evaluation.reporting.curves import drawings, has_run
+from chimed_rag.evaluation.reporting.examples import Example, failures
+from chimed_rag.evaluation.reporting.tables import Notice, Section, Table
+from chimed_rag.evaluation.result import Result, TaskResult
+
+if TYPE_CHECKING:
+    from chimed_rag.evaluation.comparing import Comparison
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the forms of a report are made of; `examples` by anchor of their section."""
+
+    title: str
+    intro: tuple[str, ...]
+    overview: Table | None
+    sections: tuple[Section, ...]
+    examples: dict[str, list[Example]]
+    json: str
+
+
+def compose(results: Sequence[Result], *, examples: int = 0, baseline: str | None = None) -> Report:
+    """The report of these results; arguments and errors as `report.write_report` has them."""
+    if not results:
+        raise InputError("a report needs at least one result")
+    if examples < 0:
+        raise InputError(f"examples is a number of failures to show, 0 or more, not {examples}")
+    systems = list(dict.fromkeys(result.system for result in results))
+    if baseline is not None and baseline not in systems:
+        raise InputError(f"no result is of the system {baseline!r}; there are: {', '.join(systems)}")
+    parts: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        parts.setdefault((result.task, result.data_sha256), []).append(result)
+    apart = {task for task, _ in parts if sum(task == other for other, _ in parts) > 1}
+    sections, shown, compared, elsewhere = [], {}, [], {}
+    for place, ((task, data), several) in enumerate(parts.items(), 1):
+        pairs, refused = _compared(several, baseline)
+        compared += pairs
+        rows = published_rows(task)
+        elsewhere[task] = [_plain(row) for row in rows]
+        other = data if task in apart else ""
+        section = _section(f"task-{place}", several, other, pairs, refused, rows)
+        sections.append(section)
+        if examples:
+            shown[section.anchor] = _examples(several, examples)
+    tasks = len({result.task for result in results})
+    intro = (
+        f"{len(results)} results, {len(systems)} systems, {tasks} tasks; chimed_rag {__version__}. "
+        "Intervals are of 95 %. Every sample counts in n: wrong, invalid and failed ones too.",
+    )
+    machine = {
+        "schema_version": 1,
+        "results": [result.model_dump(mode="json") for result in results],
+        "comparisons": [one.model_dump(mode="json") for one in compared],
+        "published": elsewhere,
+    }
+    text = json.dumps(machine, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    overview = tables.overview(results) if len(sections) > 1 else None
+    return Report("Evaluation", intro, overview, tuple(sections), shown, text)
+
+
+def published_rows(task: str) -> Sequence[Any]:
+    """What others printed for a task (`evaluation.published`)."""
+    try:
+        found = import_module("chimed_rag.evaluation.published")
+    except ModuleNotFoundError:
+        return ()
+    return list(found.published(task))
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    found: dict[str, Any] = row.model_dump(mode="json") if hasattr(row, "model_dump") else dict(vars(row))
+    return found
+
+
+def _section(
+    anchor: str,
+    results: Sequence[Result],
+    data: str,
+    pairs: Sequence[Comparison],
+    refused: Iterable[str],
+    rows: Sequence[Any],
+) -> Section:
+    names = tables.labels(results)
+    title = results[0].task + (f" on data {data[:12]}" if data else "")
+    card = next((result.card for result in results if isinstance(result, TaskResult)), None)
+    several = bool(data) * [
+        Notice("warn", f"{results[0].task} was measured on several sets of data; their numbers stand apart.")
+    ]
+    parts = [
+        tables.systems_table(results, "Results"),
+        tables.comparison_table(pairs) if pairs else None,
+        tables.published_table(rows),
+        tables.metrics_table(results, names),
+        tables.baselines_table(results),
+        tables.groups_table(results, names),
+        tables.papers_table(results, names),
+    ]
+    return Section(
+        title,
+        anchor,
+        _facts(card),
+        (*several, *_notices(results, names), *(Notice("calm", f"Not compared: {one}") for one in refused)),
+        tuple(part for part in parts if part),
+        tuple(drawings(results, names, anchor)),
+    )
+
+
+def _facts(card: Any) -> tuple[str, ...]:
+    if card is None:
+        return ()
+    where = " ".join(part for part in (card.source, card.url, card.revision and f"revision {card.revision}") if part)
+    return (
+        f"{card.title}. Split {card.split}. Source: {where}. Licence: {card.licence}.",
+        f"Contamination: {card.contamination}",
+    )
+
+
+def _notices(results: Sequence[Result], names: Sequence[str]) -> list[Notice]:
+    """Warnings first, each once with the systems it holds for."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for result, name in zip(results, names, strict=True):
+        if isinstance(result, TaskResult):
+            if result.warning:
+                found.setdefault(("bad", f"{result.protocol}: {result.warning}"), [])
+            for note in result.notes:
+                found.setdefault(("warn", note), []).append(name)
+    notices = []
+    for (tone, text), who in sorted(found.items(), key=lambda one: one[0][0]):
+        all_of_them = len(who) in (0, len(names))
+        notices.append(Notice("bad" if tone == "bad" else "warn", text if all_of_them else f"{', '.join(who)}: {text}"))
+    sizes = sorted({result.n for result in results})
+    if len(sizes) > 1:
+        counts = ", ".join(f"{n:,}" for n in sizes)
+        notices.append(
+            Notice("warn", f"Not all systems were asked the same samples (n = {counts}); compare none of different n.")
+        )
+    if any(isinstance(result, TaskResult) and not has_run(result) for result in results):
+        said = "Some results came without their samples (load_run brings them): no comparison or calibration."
+        notices.append(Notice("calm", said))
+    return notices
+
+
+def _compared(results: Sequence[Result], baseline: str | None) -> tuple[list[Comparison], list[str]]:
+    """Comparisons of all pairs of one protocol (or with the baseline), corrected together; and what was refused."""
+    from chimed_rag.evaluation.comparing import compare_all
+
+    able = [result for result in results if isinstance(result, TaskResult) and has_run(result)]
+    done: list[Comparison] = []
+    refused: list[str] = []
+    for protocol in dict.fromkeys(result.protocol for result in able):
+        pairs = [
+            (a, b)
+            for a, b in combinations([one for one in able if one.protocol == protocol], 2)
+            if baseline is None or baseline in (a.system, b.system)
+        ]
+        pairs = [(b, a) if baseline == b.system != a.system else (a, b) for a, b in pairs]
+        for group in _of_a_kind(pairs):
+            try:
+                done += compare_all(group)
+            except InputError as error:
+                refused.append(str(error))
+    return done, list(dict.fromkeys(refused))
+
+
+def _of_a_kind(pairs: Sequence[tuple[TaskResult, TaskResult]]) -> list[list[tuple[TaskResult, TaskResult]]]:
+    """Pairs that agree in n and versions together, so that one that does not spoils no others."""
+    alike = [pair for pair in pairs if pair[0].n == pair[1].n and pair[0].versions == pair[1].versions]
+    return [group for group in (alike, *([pair] for pair in pairs if pair not in alike)) if group]
+
+
+def _examples(results: Sequence[Result], count: int) -> list[Example]:
+    judged = [(r, name) for r, name in zip(results, tables.labels(results), strict=True) if isinstance(r, TaskResult)]
+    return [example for result, name in judged for example in failures(result, name, count)]
