@@ -332,7 +332,7 @@ def test_drawings_follow_what_the_results_have(tmp_path: Path) -> None:
     result = judged("rrwwrrww", groups={"best_of_k": thirds, "subject": {"药理": proportion(1, 2)}})
     page = Page(write_report([result], tmp_path)[0])
     captions = page.text
-    for said in ("accuracy (strict-v1)", "Reliability of 系统", "Risk–coverage", "best_of_k, with"):
+    for said in ("accuracy (strict-v1)", "Reliability of 系统", "Risk–coverage (strict-v1)", "best_of_k, with"):
         assert said in captions
     assert "subject, with" not in captions
     assert len([tag for tag, _ in page.elements if tag == "svg"]) == 4
@@ -351,7 +351,7 @@ def test_scales_show_constant_responders_beside(tmp_path: Path) -> None:
     )  # fmt: skip
     page = Page(write_report([result], tmp_path)[0])
     assert "dashed: responders that answer without reading" in page.text
-    assert "constant A +1" in page.text and "stigmatising" in page.text
+    assert "constant A, constant B" in page.text and "stigmatising" in page.text
 
 
 @pytest.mark.parametrize("name", ["华法林与布洛芬同服" * 8, "$\\frac{1}{2$", "a\nb\x00<&\"'", "", "𠮷野家 🩺"])

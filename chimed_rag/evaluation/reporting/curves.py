@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from chimed_rag.errors import InputError
-from chimed_rag.evaluation.reporting.figures import Bar, Drawing, Line, bars, lines, panels
-from chimed_rag.evaluation.reporting.tables import main_metric, number
+from chimed_rag.evaluation.reporting.figures import Bar, Drawing, Line, bars, lines, merged, panels
+from chimed_rag.evaluation.reporting.tables import labels, main_metric, number
 from chimed_rag.evaluation.result import Judged, Result, TaskResult
 from chimed_rag.evaluation.samples import Prediction, Score
 from chimed_rag.evaluation.statistics import Interval, proportion
@@ -28,13 +28,22 @@ _MOST = 6
 _BY_K = re.compile(r"^(.*?)[ _]?((?:best|pass)(?:_of_| of |@))(\d{1,6})$")
 
 
-def drawings(results: Sequence[Result], names: Sequence[str], prefix: str) -> list[Drawing]:
-    """All that these results of one task and one set of data allow; `prefix` keeps ids apart on a page."""
-    pairs = list(zip(results, names, strict=True))
-    judged = [(result, name) for result, name in pairs if isinstance(result, TaskResult)]
-    found = [*_values(pairs, prefix), *_levels(pairs, prefix), *_subscales(judged, prefix)]
-    asked = [(result.run, name) for result, name in judged if has_run(result)]
-    return [*found, *_reliability(asked, prefix), *_risk(asked, prefix)]
+def drawings(results: Sequence[Result], prefix: str) -> list[Drawing]:
+    """All that these results of one task and one set of data allow; `prefix` keeps ids apart on a page.
+
+    Protocols never share a drawing: what is measured otherwise would look comparable.
+    """
+    found: list[Drawing] = []
+    for place, protocol in enumerate(dict.fromkeys(result.protocol for result in results)):
+        several = [result for result in results if result.protocol == protocol]
+        pairs = list(zip(several, labels(several), strict=True))
+        judged = [(result, name) for result, name in pairs if isinstance(result, TaskResult)]
+        asked = [(result.run, name) for result, name in judged if has_run(result)]
+        names = f"{prefix}-{place}"
+        scales = _subscales(judged, names)
+        found += [*(scales or _values(pairs, names)), *_levels(pairs, names)]
+        found += [*_reliability(asked, names, protocol), *_risk(asked, names, protocol)]
+    return found
 
 
 def has_run(result: Result) -> bool:
@@ -46,18 +55,17 @@ def has_run(result: Result) -> bool:
 
 
 def _values(pairs: Sequence[tuple[Result, str]], prefix: str) -> Iterator[Drawing]:
-    """A drawing for each protocol and main metric: what is measured otherwise never shares an axis."""
-    kinds = dict.fromkeys((r.protocol, main_metric(r)) for r, _ in pairs if main_metric(r))
-    for place, (protocol, metric) in enumerate(kinds):
-        rows: list[Bar] = []
+    """A drawing for each main metric (they differ where a protocol lacks the card's)."""
+    for place, metric in enumerate(dict.fromkeys(name for r, _ in pairs if (name := main_metric(r)))):
+        shown = [(result, name) for result, name in pairs if main_metric(result) == metric]
+        rows = [Bar(name, result.metrics[metric]) for result, name in shown]
         low: dict[str, float] = {}
-        for result, name in pairs:
-            if (result.protocol, main_metric(result)) == (protocol, metric):
-                rows.append(Bar(name, result.metrics[metric]))
-                if isinstance(result, TaskResult):
-                    low |= {who: values[metric] for who, values in result.baselines.items() if metric in values}
-        rows += [Bar(who, value, quiet=True) for who, value in low.items()]
-        said = f"{metric} ({protocol}) with 95 % intervals" + ("; hollow: responders without a mind" if low else "")
+        for result, _ in shown:
+            if isinstance(result, TaskResult):
+                low |= {who: values[metric] for who, values in result.baselines.items() if metric in values}
+        rows += [Bar(who, value, quiet=True) for who, value in merged(low).items()]
+        said = f"{metric} ({pairs[0][0].protocol}) with 95 % intervals"
+        said += "; hollow: responders without a mind" if low else ""
         yield bars(f"{prefix}-value{place}", f"{metric} of each system", rows, caption=said)
 
 
@@ -89,13 +97,14 @@ def reliability(run: Judged) -> tuple[list[tuple[float, Interval, int]], float]:
     return bins, sum(n * abs(sure - right.value) for sure, right, n in bins) / total if total else 0.0
 
 
-def _reliability(asked: Sequence[tuple[Judged, str]], prefix: str) -> Iterator[Drawing]:
-    for place, (run, name) in enumerate(asked[:_MOST]):
+def _reliability(asked: Sequence[tuple[Judged, str]], prefix: str, protocol: str) -> Iterator[Drawing]:
+    chosen = [(run, name) for run, name in asked if run.task.card.kind == "choice"]
+    for place, (run, name) in enumerate(chosen[:_MOST]):
         bins, error = reliability(run)
         n = sum(count for *_, count in bins)
         if n:
             said = (
-                f"Reliability of {name}: share right by probability of the chosen letter, {n:,} of"
+                f"Reliability of {name} ({protocol}): share right by probability of the chosen letter, {n:,} of"
                 f" {len(run.scores):,} samples, expected calibration error {number(error)}; dashed: calibrated"
             )
             points = [(sure, right) for sure, right, _ in bins]
@@ -119,7 +128,7 @@ def risk_coverage(sure: Sequence[float | None], right: Sequence[bool]) -> list[t
     return points
 
 
-def _risk(asked: Sequence[tuple[Judged, str]], prefix: str) -> Iterator[Drawing]:
+def _risk(asked: Sequence[tuple[Judged, str]], prefix: str, protocol: str) -> Iterator[Drawing]:
     curves = []
     for run, name in asked:
         sure = [
@@ -131,7 +140,7 @@ def _risk(asked: Sequence[tuple[Judged, str]], prefix: str) -> Iterator[Drawing]
         if decided and len(points) > 2:
             curves.append(Line(name, points))
     if curves:
-        said = "Risk–coverage: share of errors among the answers that each system is surest of; invalid is an error"
+        said = f"Risk–coverage ({protocol}): share of errors among the answers that each system is surest of; invalid is an error"
         yield lines(
             f"{prefix}-risk", "Risk–coverage", curves[:_MOST], x="share of questions answered", y="share of errors",
             unit_square=True, caption=said,
@@ -162,7 +171,7 @@ def _levels(pairs: Sequence[tuple[Result, str]], prefix: str) -> Iterator[Drawin
             yield lines(f"{prefix}-level{place}", group, curves[:_MOST], x=group, y="value", caption=said)
 
 
-def _subscales(judged: Sequence[tuple[TaskResult, str]], prefix: str) -> Iterator[Drawing]:
+def _subscales(judged: Sequence[tuple[TaskResult, str]], prefix: str) -> list[Drawing]:
     asked = [(result, name) for result, name in judged if result.card.kind == "attitude"]
     scales: dict[str, tuple[list[Bar], dict[str, float]]] = {}
     for result, name in asked:
@@ -172,6 +181,7 @@ def _subscales(judged: Sequence[tuple[TaskResult, str]], prefix: str) -> Iterato
                 rows, seen = scales.setdefault(metric, ([], {}))
                 rows.append(Bar(name, mean))
                 seen.update(marks)
-    if scales:
-        title = "Scales with 95 % intervals; dashed: responders that answer without reading"
-        yield panels(f"{prefix}-scales", title, scales)
+    if not scales:
+        return []
+    title = "Scales with 95 % intervals; dashed: responders that answer without reading"
+    return [panels(f"{prefix}-scales", title, scales)]

@@ -19,12 +19,17 @@ from chimed_rag.evaluation.reporting.palette import SERIES, light, variables_for
 from chimed_rag.evaluation.statistics import Interval
 from chimed_rag.rendering import one_line
 
-_WIDTH = 5.4
+_WIDTH = 4.8
 """Inches; the page scales drawings, on a telephone to about two thirds."""
 _SIZE = 9.5
 _EM = _SIZE / 72
-_LONGEST = 26
+_LONGEST = 30
 """Ems of a name in a drawing; the tables have it whole."""
+_BESIDE = 14
+"""Ems of a name beside a curve."""
+_ROW = 0.44
+_VALUE = 1.35
+"""Inches of a row, name and bar, and of the values beside it."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,11 @@ class _Canvas:
         axes.set_axisbelow(True)
         return axes
 
-    def write(self, axes: Any, x: float, y: float, text: str, color: str = "ink", **how: Any) -> None:
-        """A text at a place of the axes; `how` as matplotlib's `annotate` takes it."""
-        shown = shortened(text)
+    def write(
+        self, axes: Any, x: float, y: float, text: str, color: str = "ink", longest: float = _LONGEST, **how: Any
+    ) -> None:
+        """A text of so many ems at most at a place of the axes; `how` as matplotlib's `annotate` takes it."""
+        shown = shortened(text, longest)
         stand_in = "n" * max(1, round(ems(shown) / 0.63))  # an n of matplotlib's own font is 0.63 em
         how = {"fontsize": _SIZE, "color": light(color), "annotation_clip": False, "va": "center"} | how
         axes.annotate(stand_in, (x, y), gid=f"text-{len(self._texts)}", parse_math=False, **how)
@@ -116,22 +123,21 @@ def ems(text: str) -> float:
     return sum(1.0 if unicodedata.east_asian_width(one) in "WF" else 0.58 for one in text)
 
 
-def shortened(text: str) -> str:
-    """One line, cut where it is too wide for a drawing."""
+def shortened(text: str, longest: float = _LONGEST) -> str:
+    """One line, cut where it is wider than so many ems."""
     text = one_line(text)
-    if ems(text) <= _LONGEST:
+    if ems(text) <= longest:
         return text
-    while ems(text) > _LONGEST - 1:
+    while ems(text) > longest - 1:
         text = text[:-1]
     return text + "…"
 
 
 def bars(name: str, title: str, rows: Sequence[Bar], *, caption: str = "") -> Drawing:
-    """A row a system, with a dot at its value and a bar over its interval; baselines are hollow and grey."""
-    step, top, bottom = 0.3, 0.12, 0.3
-    canvas = _Canvas(step * len(rows) + top + bottom)
-    left = max(ems(shortened(row.name)) for row in rows) * _EM + 0.15
-    axes = canvas.axes(min(left, _LONGEST * _EM + 0.15), bottom, 1.5, top)
+    """A row a system: its name, a dot at its value and a bar over its interval; baselines are hollow and grey."""
+    top, bottom = 0.06, 0.32
+    canvas = _Canvas(_ROW * len(rows) + top + bottom)
+    axes = canvas.axes(0.15, bottom, _VALUE, top)
     _rows(canvas, axes, rows)
     _limits(axes, rows)
     return Drawing(canvas.svg(name, title), caption or title)
@@ -144,25 +150,27 @@ def _rows(canvas: _Canvas, axes: Any, rows: Sequence[Bar]) -> None:
         said = _short(value)
         if isinstance(row.mean, Interval):
             ends = [row.mean.low, row.mean.high]
-            axes.plot(ends, [place, place], color=light(color), linewidth=2.4, solid_capstyle="butt")
+            axes.plot(ends, [place, place], color=light(color), linewidth=2.6, solid_capstyle="butt", clip_on=False)
             said += f" [{_short(row.mean.low)}, {_short(row.mean.high)}]"
-        face = "none" if row.quiet else light(color)
-        axes.plot([value], [place], "D" if row.quiet else "o", color=light(color), markerfacecolor=face, markersize=5.5)
+        mark = {"color": light(color), "markerfacecolor": light("paper" if row.quiet else color), "markersize": 6}
+        axes.plot([value], [place], "D" if row.quiet else "o", clip_on=False, **mark)
         soft = "soft" if row.quiet else "ink"
-        beside = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-        canvas.write(axes, 0, place, row.name, soft, ha="right", xytext=(-7, 0), **beside)
-        canvas.write(axes, 1, place, said, soft, ha="left", xytext=(7, 0), **beside)
-    axes.set(ylim=(len(rows) - 0.5, -0.5), yticks=[])
+        beside: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "ha": "left"}
+        ground = {"facecolor": light("paper"), "edgecolor": "none", "pad": 0.5}  # a line does not cross the name
+        canvas.write(axes, 0, place, row.name, soft, xytext=(0, 13), bbox=ground, **beside)
+        canvas.write(axes, 1, place, said, soft, xytext=(9, 0), **beside)
+    axes.set(ylim=(len(rows) - 0.6, -0.75), yticks=[])
     axes.grid(visible=False, axis="y")
 
 
 def _limits(axes: Any, rows: Sequence[Bar]) -> None:
     """From 0 to 1 for shares, so that drawings of shares compare; else about what is there."""
-    means = [
-        row.mean if isinstance(row.mean, Interval) else Interval(value=row.mean, low=row.mean, high=row.mean)
+    ends = [
+        end
         for row in rows
+        for end in ((row.mean.low, row.mean.high) if isinstance(row.mean, Interval) else (row.mean,))
     ]
-    low, high = min(m.low for m in means), max(m.high for m in means)
+    low, high = min(ends), max(ends)
     if low >= 0 and high <= 1:
         axes.set_xlim(0, 1)
     else:
@@ -175,49 +183,52 @@ def _short(value: float) -> str:
     return f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.1f}"
 
 
+def merged(marks: Mapping[str, float]) -> dict[str, float]:
+    """Names of one value as one: "always A, random", "constant A and 4 more"."""
+    values: dict[float, list[str]] = {}
+    for who, value in marks.items():
+        values.setdefault(round(value, 6), []).append(who)
+    said = {v: ", ".join(who) if len(who) < 3 else f"{who[0]} and {len(who) - 1} more" for v, who in values.items()}
+    return {said[value]: value for value in values}
+
+
 def panels(name: str, title: str, scales: Mapping[str, tuple[Sequence[Bar], Mapping[str, float]]]) -> Drawing:
-    """A panel a subscale, with its own axis: a bar a system, and a dashed line where each constant responder stands.
+    """A panel a subscale, with its own axis: a row a system, and a dashed line where each constant responder stands.
 
     Args:
-        scales: subscale to (systems, constant responders); responders of one value share a line.
+        scales: subscale to (systems, constant responders); responders of one value share a line. The outermost are
+            named, and the one that most of the others share: more would lie over each other.
     """
-    step, head, foot = 0.28, 0.5, 0.34
-    heights = [head + step * len(rows) + foot for rows, _ in scales.values()]
+    head, foot = 0.68, 0.36
+    heights = [head + _ROW * len(rows) + foot for rows, _ in scales.values()]
     canvas = _Canvas(sum(heights))
-    widest = max(ems(shortened(row.name)) for rows, _ in scales.values() for row in rows) * _EM + 0.15
     above = 0.0
     for (scale, (rows, marks)), height in zip(scales.items(), heights, strict=True):
-        below = canvas.height - above - height
-        axes = canvas.axes(widest, below + foot, 1.5, above + head)
+        axes = canvas.axes(0.15, canvas.height - above - height + foot, _VALUE, above + head)
         _rows(canvas, axes, rows)
         _limits(axes, [*rows, *(Bar(who, value, quiet=True) for who, value in marks.items())])
-        corner: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "xytext": (0, 24)}
-        canvas.write(axes, 0, 1, scale, ha="left", fontweight="bold", **corner)
-        for value, several in _shared(marks).items():
-            axes.axvline(value, color=light("grey"), linewidth=1, linestyle=(0, (3, 2)))
-            canvas.write(
-                axes, value, 1, several, "soft", ha=_side(axes, value), fontsize=_SIZE - 1.5,
-                xycoords=axes.get_xaxis_transform(), xytext=(0, 8), textcoords="offset points",
-            )  # fmt: skip
+        corner: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left"}
+        canvas.write(axes, 0, 1, scale, fontweight="bold", xytext=(0, 38), **corner)
+        _responders(canvas, axes, marks)
         above += height
     return Drawing(canvas.svg(name, title), title)
 
 
-def _shared(marks: Mapping[str, float]) -> dict[float, str]:
-    values: dict[float, list[str]] = {}
-    for who, value in marks.items():
-        values.setdefault(round(value, 6), []).append(who)
-    # Only the outermost and the fullest are named: more would lie over each other; the table has all.
-    fullest = sorted(values, key=lambda value: (-len(values[value]), value))[:1]
-    keep = [*fullest, min(values), max(values)] if values else []
-    several = {value: f"{who[0]} +{len(who) - 1}" if len(who) > 1 else who[0] for value, who in values.items()}
-    return {value: several[value] for value in dict.fromkeys(keep)}
-
-
-def _side(axes: Any, value: float) -> str:
-    low, high = axes.get_xlim()
-    place = (value - low) / (high - low)
-    return "left" if place < 0.25 else "right" if place > 0.75 else "center"
+def _responders(canvas: _Canvas, axes: Any, marks: Mapping[str, float]) -> None:
+    several = sorted(merged(marks).items(), key=lambda one: one[1])
+    counts = {who: sum(round(value, 6) == at for value in marks.values()) for who, at in several}
+    fullest = max(several, key=lambda one: counts[one[0]])
+    for who, value in several:
+        axes.axvline(value, color=light("grey"), linewidth=1, linestyle=(0, (3, 2)), zorder=1)
+        if (who, value) in (several[0], several[-1], fullest):
+            low, high = axes.get_xlim()
+            place = (value - low) / (high - low)
+            over = (who, value) == fullest and len(several) > 1
+            canvas.write(
+                axes, value, 1, who, "soft", 16, ha="left" if place < 0.3 else "right" if place > 0.7 else "center",
+                fontsize=_SIZE - 1.5, xycoords=axes.get_xaxis_transform(), xytext=(0, 20 if over else 7),
+                textcoords="offset points",
+            )  # fmt: skip
 
 
 def lines(
@@ -232,9 +243,9 @@ def lines(
     caption: str = "",
 ) -> Drawing:
     """Curves over one pair of axes, each named at its right end; an interval of a point is a thin bar."""
-    canvas = _Canvas(3.1)
-    right = max(ems(shortened(one.name)) for one in curves) * _EM + 0.15 if len(curves) > 1 else 0.2
-    axes = canvas.axes(0.6, 0.55, min(right, 2.2), 0.15)
+    canvas = _Canvas(2.9)
+    widest = max(ems(shortened(one.name, _BESIDE)) for one in curves) if len(curves) > 1 else 0
+    axes = canvas.axes(0.6, 0.55, widest * _EM + 0.2, 0.15)
     if diagonal:
         axes.plot([0, 1], [0, 1], color=light("grey"), linewidth=1, linestyle=(0, (3, 2)))
     ends = []
@@ -244,14 +255,16 @@ def lines(
         ys = [value.value if isinstance(value, Interval) else value for _, value in one.points]
         for point, value in one.points:
             if isinstance(value, Interval):
-                axes.plot([point, point], [value.low, value.high], color=color, linewidth=1.1)
-        axes.plot(xs, ys, color=color, linewidth=1.6, marker="o" if len(xs) <= 20 else "", markersize=4)
+                axes.plot([point, point], [value.low, value.high], color=color, linewidth=1.1, clip_on=False)
+        axes.plot(
+            xs, ys, color=color, linewidth=1.6, marker="o" if len(xs) <= 20 else "", markersize=4.5, clip_on=False
+        )
         ends.append((ys[-1], xs[-1], one.name, SERIES[place % len(SERIES)]))
     if unit_square:
         axes.set(xlim=(0, 1), ylim=(0, 1))
     if len(curves) > 1:
         _name_ends(canvas, axes, ends)
-    beside = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    beside: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
     canvas.write(axes, 0.5, 0, x, "soft", ha="center", va="top", xytext=(0, -20), **beside)
     canvas.write(axes, 0, 0.5, y, "soft", ha="center", rotation=90, xytext=(-36, 0), **beside)
     return Drawing(canvas.svg(name, title), caption or title)
@@ -269,4 +282,4 @@ def _name_ends(canvas: _Canvas, axes: Any, ends: Sequence[tuple[float, float, st
     over = max(0.0, places[-1] - high)
     for place, (_, _, name, color) in zip(places, sorted(ends), strict=True):
         beside = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-        canvas.write(axes, 1, place - over, name, color, ha="left", xytext=(7, 0), **beside)
+        canvas.write(axes, 1, place - over, name, color, _BESIDE, ha="left", xytext=(7, 0), **beside)

@@ -108,7 +108,7 @@ def _section(
         tables.systems_table(results, "Results"),
         tables.comparison_table(pairs) if pairs else None,
         tables.published_table(rows),
-        tables.metrics_table(results, names),
+        tables.metrics_table(results, names) if any(len(result.metrics) > 1 for result in results) else None,
         tables.baselines_table(results),
         tables.groups_table(results, names),
         tables.papers_table(results, names),
@@ -119,7 +119,7 @@ def _section(
         _facts(card),
         (*several, *_notices(results, names), *(Notice("calm", f"Not compared: {one}") for one in refused)),
         tuple(part for part in parts if part),
-        tuple(drawings(results, names, anchor)),
+        tuple(drawings(results, anchor)),
     )
 
 
