@@ -140,7 +140,9 @@ def _risk(asked: Sequence[tuple[Judged, str]], prefix: str, protocol: str) -> It
         if decided and len(points) > 2:
             curves.append(Line(name, points))
     if curves:
-        said = f"Risk–coverage ({protocol}): share of errors among the answers that each system is surest of; invalid is an error"
+        said = (
+            f"Risk–coverage ({protocol}): share of errors among the surest answers of each system; invalid is an error"
+        )
         yield lines(
             f"{prefix}-risk", "Risk–coverage", curves[:_MOST], x="share of questions answered", y="share of errors",
             unit_square=True, caption=said,

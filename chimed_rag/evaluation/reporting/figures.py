@@ -110,7 +110,7 @@ class _Canvas:
         drawn = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", drawn, count=1)
         drawn = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1)
         for place, text in enumerate(self._texts):
-            held = re.compile(rf'(<g id="text-{place}">\s*<text[^>]*>)[^<]*(</text>)')
+            held = re.compile(rf'(<g id="text-{place}">.*?<text[^>]*>)[^<]*(</text>)', re.DOTALL)
             drawn = held.sub(lambda found, text=text: found[1] + escape(text) + found[2], drawn, count=1)  # type: ignore[misc]
         drawn = re.sub(r"font: ((?:\d+ )?[\d.]+px) [^;\"]*", r"font: \1 var(--sans, sans-serif)", drawn)
         drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawn)
