@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -17,7 +16,7 @@ from chimed_rag.evaluation import comparing
 from chimed_rag.evaluation.comparing import Comparison
 from chimed_rag.evaluation.report import write_report
 from chimed_rag.evaluation.reporting import figures, sections, tables
-from chimed_rag.evaluation.reporting.curves import reliability, risk_coverage
+from chimed_rag.evaluation.reporting.curves import risk_coverage
 from chimed_rag.evaluation.reporting.figures import Bar, Line
 from chimed_rag.evaluation.reporting.html import LOCAL
 from chimed_rag.evaluation.reporting.palette import PALETTE, SERIES
@@ -25,6 +24,7 @@ from chimed_rag.evaluation.result import Judged, Result, TaskResult
 from chimed_rag.evaluation.samples import Card, Prediction, Sample, Score
 from chimed_rag.evaluation.statistics import Interval, Percentiles, proportion
 from chimed_rag.evaluation.tasks.loading import Task
+from chimed_rag.records import Record
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>|[链接](javascript:alert(3))$x^2$\u202e'
 
@@ -52,13 +52,13 @@ def judged(
     samples = [
         Sample(id=f"q{n}", text=f"第{n}题", options={"A": "甲", "B": "乙"}, answer="A") for n in range(len(right))
     ]
+    predictions = [Prediction(id=one.id, text=text) for one in samples]
     # The surer, the later the sample: .55, .6, ... of the letter that was said.
     sure = [min(0.95, 0.55 + 0.05 * n) for n in range(len(right))]
-    predictions = [
-        Prediction(id=s.id, text=text, logprobs={"A": math.log(p), "B": math.log(1 - p)})
-        for s, p in zip(samples, sure, strict=True)
+    scores = [
+        Score(id=s.id, outcome=o, said="A", values={"confidence": c})
+        for s, o, c in zip(samples, outcomes, sure, strict=True)
     ]
-    scores = [Score(id=s.id, outcome=o, said="A") for s, o in zip(samples, outcomes, strict=True)]
     counts = {one: outcomes.count(one) for one in ("correct", "wrong", "scored", "invalid", "error")}
     made: dict[str, Any] = {
         "protocol": "strict-v1", "metrics": {"accuracy": proportion(counts["correct"], len(right))},
@@ -256,13 +256,18 @@ def test_pairs_are_compared_by_protocol_and_with_the_baseline(monkeypatch: pytes
 
 
 def test_a_refused_comparison_is_told_and_spoils_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def compare_all(pairs: Any, metric: str | None = None) -> list[Comparison]:
-        if any(a.n != b.n for a, b in pairs):
+    def compare(a: TaskResult, b: TaskResult) -> None:
+        if a.n != b.n:
             raise InputError("a has 4 samples, c has 2")
+
+    def compare_all(pairs: Any, metric: str | None = None) -> list[Comparison]:
+        for pair in pairs:
+            compare(*pair)
         asked.append(len(pairs))
         return []
 
     asked: list[int] = []
+    monkeypatch.setattr(comparing, "compare", compare)
     monkeypatch.setattr(comparing, "compare_all", compare_all)
     text = Page(write_report([judged("rrww", "a"), judged("rwww", "b"), judged("rr", "c")], tmp_path)[0]).text
     assert asked == [1] and text.count("Not compared: a has 4 samples, c has 2") == 1
@@ -270,14 +275,21 @@ def test_a_refused_comparison_is_told_and_spoils_no_other(monkeypatch: pytest.Mo
 
 
 def test_published_rows_stand_beside_with_source_and_caveat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class Published:
-        system, metric, value, n, source, note = "ChiMed-GPT", "accuracy", 68.29, 41, "paper, table 3", "n is 41"
+    class Published(Record):
+        system: str = "ChiMed-GPT"
+        metric: str = "accuracy"
+        value: float = 68.29
+        k: int = 28
+        n: int = 41
+        source: str = "paper, table 3"
+        note: str = "val split"
+        interval: Interval = proportion(28, 41)
 
     monkeypatch.setattr(sections, "published_rows", lambda task: [Published()] if task == "考试" else [])
-    monkeypatch.setattr(sections, "_plain", lambda row: {"value": row.value})
     paths = write_report([judged("rw")], tmp_path)
-    assert "| ChiMed-GPT | accuracy | 68.29 | 41 | paper, table 3 | n is 41 |" in paths[1].read_text("utf-8")
-    assert json.loads(paths[2].read_text("utf-8"))["published"] == {"考试": [{"value": 68.29}]}
+    row = "| ChiMed-GPT | accuracy | 68.29 | \\[53.0, 80.4\\] | 28 of 41 | paper, table 3 | val split |"
+    assert row in paths[1].read_text("utf-8")
+    assert json.loads(paths[2].read_text("utf-8"))["published"]["考试"][0]["value"] == 68.29
 
 
 def test_results_without_samples_and_of_retrieval_are_reported(tmp_path: Path) -> None:
@@ -306,20 +318,6 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     assert first == [path.read_bytes() for path in write_report(results, tmp_path / "2")]
 
 
-def test_reliability_by_hand() -> None:
-    # Sure .55, .6, .65, .7: bins .5-.6 {.55}, .6-.7 {.6, .65}, .7-.8 {.7}; right 1 of 1, 1 of 2, 0 of 1.
-    # ECE = (1 * |.55 - 1| + 2 * |.625 - .5| + 1 * |.7 - 0|) / 4 = 1.4 / 4
-    bins, error = reliability(judged("rrww").run)
-    assert [(round(sure, 6), right.value, n) for sure, right, n in bins] == [(0.55, 1, 1), (0.625, 0.5, 2), (0.7, 0, 1)]
-    assert error == pytest.approx(0.35, abs=1e-9)
-
-
-def test_reliability_without_probabilities_has_no_bins() -> None:
-    run = judged("rw").run
-    silent = tuple(Prediction(id=one.id, text="A") for one in run.predictions)
-    assert reliability(Judged(run.task, silent, run.scores)) == ([], 0.0)
-
-
 def test_risk_coverage_by_hand_with_ties_and_silence() -> None:
     # .9 right; .8 right and .8 wrong together; the silent one, wrong, comes last.
     points = risk_coverage([0.8, None, 0.9, 0.8], [True, False, True, False])
@@ -328,25 +326,26 @@ def test_risk_coverage_by_hand_with_ties_and_silence() -> None:
 
 
 def test_drawings_follow_what_the_results_have(tmp_path: Path) -> None:
-    thirds = {str(k): proportion(k, 10) for k in (1, 2, 4)}
-    result = judged("rrwwrrww", groups={"best_of_k": thirds, "subject": {"药理": proportion(1, 2)}})
-    page = Page(write_report([result], tmp_path)[0])
-    captions = page.text
-    for said in ("accuracy (strict-v1)", "Reliability of 系统", "Risk–coverage (strict-v1)", "best_of_k, with"):
-        assert said in captions
-    assert "subject, with" not in captions
+    four = {"n": Interval(value=4, low=4, high=4), "confidence": Interval(value=0.55, low=0.5, high=0.6)}
+    bins = {"confidence: 0.5–0.6": four | {"accuracy": proportion(2, 4)}}
+    noise = {f"noise {level}": {"accuracy": proportion(k, 10)} for level, k in (("0.0", 9), ("0.4", 7), ("0.8", 5))}
+    other = {"subject: 药理": {"accuracy": proportion(1, 2)}}
+    page = Page(write_report([judged("rrwwrrww", groups=bins | noise | other)], tmp_path)[0])
+    for said in ("accuracy (strict-v1)", "4 of 8 samples", "Risk–coverage (strict-v1)", "accuracy by noise, with"):
+        assert said in page.text
+    assert "accuracy by subject" not in page.text
     assert len([tag for tag, _ in page.elements if tag == "svg"]) == 4
 
 
 def test_metrics_named_best_of_k_are_a_curve(tmp_path: Path) -> None:
     metrics = {f"judge_best_of_{k}": proportion(k, 10) for k in (1, 2, 4)}
-    assert "judge best_of, with" in Page(write_report([judged("rw", metrics=metrics)], tmp_path)[0]).text
+    assert "judge by best_of, with" in Page(write_report([judged("rw", metrics=metrics)], tmp_path)[0]).text
 
 
 def test_scales_show_constant_responders_beside(tmp_path: Path) -> None:
     of = card("cami", "attitude", main_metric="AU")
     result = judged(
-        "rw", of=of, metrics={"AU": Interval(value=32, low=30, high=35), "refusal_mass": proportion(1, 10)},
+        "rw", of=of, metrics={"AU": Interval(value=32, low=30, high=35), "AU_sum": proportion(1, 10)},
         baselines={"constant A": {"AU": 30.0}, "constant B": {"AU": 30.0}, "stigmatising": {"AU": 50.0}},
     )  # fmt: skip
     page = Page(write_report([result], tmp_path)[0])

@@ -6,7 +6,7 @@
     levels          metrics by a number (best of k, noise), where a result has them in its groups or names
     subscales       attitude: each subscale, with the constant responders that any score must be read beside
 
-Reliability and risk–coverage need the samples (`TaskResult.run`). Not covered: drawing (`figures`).
+Risk–coverage needs the samples (`TaskResult.run`). Not covered: drawing (`figures`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 from chimed_rag.errors import InputError
 from chimed_rag.evaluation.reporting.figures import Bar, Drawing, Line, bars, lines, merged, panels
-from chimed_rag.evaluation.reporting.tables import labels, main_metric, number
-from chimed_rag.evaluation.result import Judged, Result, TaskResult
-from chimed_rag.evaluation.samples import Prediction, Score
-from chimed_rag.evaluation.statistics import Interval, proportion
+from chimed_rag.evaluation.reporting.tables import bounds, labels, main_metric, number
+from chimed_rag.evaluation.result import Result, TaskResult
+from chimed_rag.evaluation.samples import Score
+from chimed_rag.evaluation.statistics import Interval
 
-BINS = 10
 _MOST = 6
 """Curves in one drawing; further systems are in the tables alone."""
+_LEVEL = re.compile(r"^([^\d]{1,40}?)[ :=_]{1,2}(\d{0,6}\.?\d{1,6})$")
 _BY_K = re.compile(r"^(.*?)[ _]?((?:best|pass)(?:_of_| of |@))(\d{1,6})$")
 
 
@@ -38,11 +39,10 @@ def drawings(results: Sequence[Result], prefix: str) -> list[Drawing]:
         several = [result for result in results if result.protocol == protocol]
         pairs = list(zip(several, labels(several), strict=True))
         judged = [(result, name) for result, name in pairs if isinstance(result, TaskResult)]
-        asked = [(result.run, name) for result, name in judged if has_run(result)]
         names = f"{prefix}-{place}"
         scales = _subscales(judged, names)
         found += [*(scales or _values(pairs, names)), *_levels(pairs, names)]
-        found += [*_reliability(asked, names, protocol), *_risk(asked, names, protocol)]
+        found += [*_reliability(judged, names), *_risk(judged, names)]
     return found
 
 
@@ -69,49 +69,27 @@ def _values(pairs: Sequence[tuple[Result, str]], prefix: str) -> Iterator[Drawin
         yield bars(f"{prefix}-value{place}", f"{metric} of each system", rows, caption=said)
 
 
-def confidence(prediction: Prediction, score: Score) -> float | None:
-    """The probability of the letter that the reply was read as, among the options; None where that is not known."""
-    if prediction.logprobs is None or score.said not in prediction.logprobs:
-        return None
-    shares = {letter: math.exp(value) for letter, value in prediction.logprobs.items()}
-    total = sum(shares.values())
-    return shares[score.said] / total if total else None
+def _reliability(judged: Sequence[tuple[TaskResult, str]], prefix: str) -> Iterator[Drawing]:
+    """Of results whose groups hold bins of confidence (`metrics.calibration`)."""
+    held = [(result, name, bins) for result, name in judged if (bins := _bins(result))]
+    for place, (result, name, bins) in enumerate(held[:_MOST]):
+        n = sum(round(one["n"].value) for one in bins)
+        error = result.metrics.get("calibration_error")
+        said = (
+            f"Reliability of {name} ({result.protocol}): share right by probability of the letter that was said,"
+            f" {n:,} of {result.n:,} samples; dashed: calibrated"
+        )
+        said += f"; expected calibration error {number(error.value)} {bounds(error)}" if error else ""
+        points = [(one["confidence"].value, one["accuracy"]) for one in bins]
+        yield lines(
+            f"{prefix}-reliable{place}", f"Reliability of {name}", [Line(name, points)],
+            x="probability of the answer", y="share right", unit_square=True, diagonal=True, caption=said,
+        )  # fmt: skip
 
 
-def reliability(run: Judged) -> tuple[list[tuple[float, Interval, int]], float]:
-    """Bins of equal width: mean confidence, share of right answers with Wilson's interval, n; and the expected
-    calibration error (Guo et al. 2017): |confidence - accuracy| of the bins, weighted by n. No bins without
-    probabilities.
-    """
-    held: list[list[tuple[float, bool]]] = [[] for _ in range(BINS)]
-    for prediction, score in zip(run.predictions, run.scores, strict=True):
-        sure = confidence(prediction, score)
-        if sure is not None:
-            held[min(BINS - 1, int(sure * BINS))].append((sure, score.outcome == "correct"))
-    bins = [
-        (sum(sure for sure, _ in one) / len(one), proportion(sum(right for _, right in one), len(one)), len(one))
-        for one in held
-        if one
-    ]
-    total = sum(n for *_, n in bins)
-    return bins, sum(n * abs(sure - right.value) for sure, right, n in bins) / total if total else 0.0
-
-
-def _reliability(asked: Sequence[tuple[Judged, str]], prefix: str, protocol: str) -> Iterator[Drawing]:
-    chosen = [(run, name) for run, name in asked if run.task.card.kind == "choice"]
-    for place, (run, name) in enumerate(chosen[:_MOST]):
-        bins, error = reliability(run)
-        n = sum(count for *_, count in bins)
-        if n:
-            said = (
-                f"Reliability of {name} ({protocol}): share right by probability of the chosen letter, {n:,} of"
-                f" {len(run.scores):,} samples, expected calibration error {number(error)}; dashed: calibrated"
-            )
-            points = [(sure, right) for sure, right, _ in bins]
-            yield lines(
-                f"{prefix}-reliable{place}", f"Reliability of {name}", [Line(name, points)],
-                x="probability of the answer", y="share right", unit_square=True, diagonal=True, caption=said,
-            )  # fmt: skip
+def _bins(result: TaskResult) -> list[dict[str, Interval]]:
+    wanted = {"accuracy", "confidence", "n"}
+    return [one for name, one in result.groups.items() if name.startswith("confidence: ") and wanted <= one.keys()]
 
 
 def risk_coverage(sure: Sequence[float | None], right: Sequence[bool]) -> list[tuple[float, float]]:
@@ -128,60 +106,62 @@ def risk_coverage(sure: Sequence[float | None], right: Sequence[bool]) -> list[t
     return points
 
 
-def _risk(asked: Sequence[tuple[Judged, str]], prefix: str, protocol: str) -> Iterator[Drawing]:
+def _risk(judged: Sequence[tuple[TaskResult, str]], prefix: str) -> Iterator[Drawing]:
     curves = []
-    for run, name in asked:
-        sure = [
-            confidence(p, s) if p.confidence is None else p.confidence
-            for p, s in zip(run.predictions, run.scores, strict=True)
-        ]
-        decided = any(score.outcome in ("correct", "wrong") for score in run.scores)
-        points = risk_coverage(sure, [score.outcome == "correct" for score in run.scores])
-        if decided and len(points) > 2:
+    for result, name in judged:
+        if not has_run(result):
+            continue
+        pairs = list(zip(result.run.predictions, result.run.scores, strict=True))
+        right = [_right(score) for _, score in pairs]
+        sure = [p.confidence if p.confidence is not None else s.values.get("confidence") for p, s in pairs]
+        known = [(s, r) for s, r in zip(sure, right, strict=True) if r is not None]
+        points = risk_coverage([s for s, _ in known], [bool(r) for _, r in known]) if known else []
+        if len(points) > 2:
             curves.append(Line(name, points))
     if curves:
-        said = (
-            f"Risk–coverage ({protocol}): share of errors among the surest answers of each system; invalid is an error"
-        )
+        said = f"Risk–coverage ({judged[0][0].protocol}): share of errors among the surest answers of each system"
         yield lines(
             f"{prefix}-risk", "Risk–coverage", curves[:_MOST], x="share of questions answered", y="share of errors",
             unit_square=True, caption=said,
         )  # fmt: skip
 
 
+def _right(score: Score) -> float | None:
+    """Whether a sample ended right; None where that cannot be said of it."""
+    if "accuracy" in score.values:
+        return score.values["accuracy"]
+    return None if score.outcome == "scored" else float(score.outcome == "correct")
+
+
 def _levels(pairs: Sequence[tuple[Result, str]], prefix: str) -> Iterator[Drawing]:
-    """Groups whose names are numbers, three at least, and metrics like `judge_best_of_4`."""
-    found: dict[str, dict[str, list[tuple[float, Interval]]]] = {}
+    """Groups that end in a number (`noise 0.2`, three at least), and metrics like `judge_best_of_4`."""
+    found: dict[tuple[str, str], dict[str, list[tuple[float, Interval]]]] = {}
     for result, name in pairs:
         for metric, mean in result.metrics.items():
             if by := _BY_K.match(metric):
-                found.setdefault(f"{by[1]} {by[2].strip('_@ ')}".strip(), {}).setdefault(name, []).append(
+                found.setdefault((by[2].strip("_@ "), by[1] or "value"), {}).setdefault(name, []).append(
                     (float(by[3]), mean)
                 )
-        groups = result.groups if isinstance(result, TaskResult) else {}
-        for group, levels in groups.items():
-            if all(re.fullmatch(r"\d*\.?\d+", level) for level in levels):
-                found.setdefault(group, {})[name] = [(float(level), mean) for level, mean in levels.items()]
-    for place, (group, systems) in enumerate(found.items()):
-        curves = [
-            Line(name, sorted(points, key=lambda point: point[0]))
-            for name, points in systems.items()
-            if len(points) > 2
-        ]
+        for group, means in (result.groups if isinstance(result, TaskResult) else {}).items():
+            if by := _LEVEL.match(group):
+                for metric, mean in means.items():
+                    found.setdefault((by[1], metric), {}).setdefault(name, []).append((float(by[2]), mean))
+    for place, ((group, metric), systems) in enumerate(found.items()):
+        curves = [Line(name, sorted(points, key=itemgetter(0))) for name, points in systems.items() if len(points) > 2]
         if curves:
-            said = f"{group}, with 95 % intervals"
-            yield lines(f"{prefix}-level{place}", group, curves[:_MOST], x=group, y="value", caption=said)
+            said = f"{metric} by {group}, with 95 % intervals"
+            yield lines(f"{prefix}-level{place}", said, curves[:_MOST], x=group, y=metric, caption=said)
 
 
 def _subscales(judged: Sequence[tuple[TaskResult, str]], prefix: str) -> list[Drawing]:
-    asked = [(result, name) for result, name in judged if result.card.kind == "attitude"]
     scales: dict[str, tuple[list[Bar], dict[str, float]]] = {}
-    for result, name in asked:
-        for metric, mean in result.metrics.items():
+    for result, name in judged:
+        wanted = (main_metric(result), *(metric for metric in result.metrics if metric in result.groups))
+        for metric in dict.fromkeys(wanted) if result.card.kind == "attitude" else ():
             marks = {who: values[metric] for who, values in result.baselines.items() if metric in values}
             if marks:
                 rows, seen = scales.setdefault(metric, ([], {}))
-                rows.append(Bar(name, mean))
+                rows.append(Bar(name, result.metrics[metric]))
                 seen.update(marks)
     if not scales:
         return []

@@ -160,30 +160,25 @@ def _notices(results: Sequence[Result], names: Sequence[str]) -> list[Notice]:
 
 def _compared(results: Sequence[Result], baseline: str | None) -> tuple[list[Comparison], list[str]]:
     """Comparisons of all pairs of one protocol (or with the baseline), corrected together; and what was refused."""
-    from chimed_rag.evaluation.comparing import compare_all
+    from chimed_rag.evaluation.comparing import compare, compare_all
 
     able = [result for result in results if isinstance(result, TaskResult) and has_run(result)]
-    done: list[Comparison] = []
-    refused: list[str] = []
-    for protocol in dict.fromkeys(result.protocol for result in able):
-        pairs = [
-            (a, b)
-            for a, b in combinations([one for one in able if one.protocol == protocol], 2)
-            if baseline is None or baseline in (a.system, b.system)
-        ]
-        pairs = [(b, a) if baseline == b.system != a.system else (a, b) for a, b in pairs]
-        for group in _of_a_kind(pairs):
+    pairs = [
+        (b, a) if b.system == baseline != a.system else (a, b)
+        for a, b in combinations(able, 2)
+        if a.protocol == b.protocol and (baseline is None or baseline in (a.system, b.system))
+    ]
+    try:
+        return (compare_all(pairs) if pairs else []), []
+    except InputError:
+        kept, refused = [], []
+        for pair in pairs:
             try:
-                done += compare_all(group)
+                compare(*pair)
+                kept.append(pair)
             except InputError as error:
                 refused.append(str(error))
-    return done, list(dict.fromkeys(refused))
-
-
-def _of_a_kind(pairs: Sequence[tuple[TaskResult, TaskResult]]) -> list[list[tuple[TaskResult, TaskResult]]]:
-    """Pairs that agree in n and versions together, so that one that does not spoils no others."""
-    alike = [pair for pair in pairs if pair[0].n == pair[1].n and pair[0].versions == pair[1].versions]
-    return [group for group in (alike, *([pair] for pair in pairs if pair not in alike)) if group]
+        return (compare_all(kept) if kept else []), list(dict.fromkeys(refused))
 
 
 def _examples(results: Sequence[Result], count: int) -> list[Example]:

@@ -128,9 +128,9 @@ def systems_table(results: Sequence[Result], title: str) -> Table:
             pair = result.latency_ms
             cells += [f"{pair.p50:,.1f}", f"{pair.p95:,.1f}"] if pair else ["", ""]
         rows.append(Row(tuple(cells)))
-    for (protocol, who), (name, value) in _baselines(results).items():
+    for (protocol, name, value), who in _baselines(results).items():
         blanks = [""] * (len(head) - 4)
-        rows.append(Row((f"baseline: {who}", protocol, name, number(value), *blanks), "quiet"))
+        rows.append(Row((f"baseline: {', '.join(who)}", protocol, name, number(value), *blanks), "quiet"))
     return Table(title, tuple(head), tuple(rows), frozenset(range(3, len(head))))
 
 
@@ -144,15 +144,16 @@ def _share(result: Result, outcome: str) -> str:
     return f"{_count(result, outcome) / result.n:.1%}"
 
 
-def _baselines(results: Sequence[Result]) -> dict[tuple[str, str], tuple[str, float]]:
-    """(protocol, responder) to (metric, value); of the main metric, the same for all systems on one set of samples."""
-    found: dict[tuple[str, str], tuple[str, float]] = {}
+def _baselines(results: Sequence[Result]) -> dict[tuple[str, str, float], list[str]]:
+    """(protocol, metric, value) to responders; of the main metric, the same for all systems on one set of samples."""
+    found: dict[tuple[str, str, float], list[str]] = {}
     for result in results:
         if isinstance(result, TaskResult):
             name = main_metric(result)
             for who, values in result.baselines.items():
                 if name in values:
-                    found.setdefault((result.protocol, who), (name, values[name]))
+                    several = found.setdefault((result.protocol, name, round(values[name], 6)), [])
+                    several += [] if who in several else [who]
     return found
 
 
@@ -189,7 +190,7 @@ def groups_table(results: Sequence[Result], names: Sequence[str]) -> Table | Non
     rows = [
         Row((outer, inner, *(_cell(r.groups.get(outer, {}).get(inner)) for r, _ in judged))) for outer, inner in keys
     ]
-    head = ("group", "", *(name for _, name in judged))
+    head = ("group", "metric", *(name for _, name in judged))
     return Table("By group", head, tuple(rows), frozenset(range(2, len(head))), "Value and 95 % interval.")
 
 
@@ -207,11 +208,11 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
         apart = "" if one.only_a is None else f"{one.only_a:,} / {one.only_b:,}"
         units = f"{one.n:,}" + (f" in {one.groups:,} groups" if one.groups != one.n else "")
         corrected = "" if one.p_holm is None else _p(one.p_holm)
-        cells = (one.a, one.b, one.metric, _cell(one.difference), units, apart, one.test, _p(one.p), corrected, said)
-        rows.append(Row(cells))
-    head = ("a", "b", "metric", "b − a", "n", "only a / b right", "test", "p", "p (Holm)", "at .05")
+        cells = (one.a, one.b, one.protocol, one.metric, _cell(one.difference), units, apart, one.test, _p(one.p))
+        rows.append(Row((*cells, corrected, said)))
+    head = ("a", "b", "protocol", "metric", "b − a", "n", "only a / b right", "test", "p", "p (Holm)", "at .05")
     note = "Paired on the same samples; Holm's correction is over the pairs of this table."
-    return Table("Differences between systems", head, tuple(rows), frozenset({3, 4, 5, 7, 8}), note)
+    return Table("Differences between systems", head, tuple(rows), frozenset({4, 5, 6, 8, 9}), note)
 
 
 def _p(value: float) -> str:
@@ -222,14 +223,15 @@ def published_table(rows: Iterable[Any]) -> Table | None:
     """What others printed, as they printed it; each row with its source and what keeps it from being compared."""
     found = []
     for row in rows:
-        n = getattr(row, "n", None)
-        value = row.value if isinstance(row.value, str) else f"{row.value:g}"
-        found.append(Row((row.system, row.metric, value, f"{n:,}" if n else "", row.source, row.note or "")))
+        n = "" if row.n is None else f"{row.n:,}" if row.k is None else f"{row.k:,} of {row.n:,}"
+        share = row.interval
+        between = "" if share is None else f"[{100 * share.low:.1f}, {100 * share.high:.1f}]"
+        found.append(Row((row.system, row.metric, f"{row.value:g}", between, n, row.source, row.note)))
     if not found:
         return None
-    note = "As printed by their sources, under their own protocols and units: beside ours, not comparable with them."
-    head = ("system", "metric", "value", "n", "source", "caveat")
-    return Table("Published elsewhere", head, tuple(found), frozenset({2, 3}), note)
+    note = "As printed by their sources, in percent, under their own protocols: beside ours, not comparable with them."
+    head = ("system", "metric", "printed", "95 % interval", "n", "source", "caveat")
+    return Table("Published elsewhere", head, tuple(found), frozenset({2, 3, 4}), note)
 
 
 def papers_table(results: Sequence[Result], names: Sequence[str]) -> Table:
