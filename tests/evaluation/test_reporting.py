@@ -248,7 +248,12 @@ def test_pairs_are_compared_by_protocol_and_with_the_baseline(monkeypatch: pytes
     results = [judged("rrww", "a"), judged("rwww", "b"), judged("rrrr", "c"), judged("rrrr", "d", protocol="lm-eval")]
     text = Page(write_report(results, tmp_path)[0]).text
     assert asked == [[("a", "b"), ("a", "c"), ("b", "c")]]
-    assert "b is higher" in text and "not separated" in text and ".0300" in text
+    assert (
+        "accuracy (strict-v1)" in text
+        and "b is higher" in text
+        and "not separated" in text
+        and ".0300" in text
+    )
     asked.clear()
     write_report(results, tmp_path, baseline="c")
     assert asked == [[("c", "a"), ("c", "b")]]
@@ -270,7 +275,7 @@ def test_a_refused_comparison_is_told_and_spoils_no_other(monkeypatch: pytest.Mo
     monkeypatch.setattr(comparing, "compare", compare)
     monkeypatch.setattr(comparing, "compare_all", compare_all)
     text = Page(write_report([judged("rrww", "a"), judged("rwww", "b"), judged("rr", "c")], tmp_path)[0]).text
-    assert asked == [1] and text.count("Not compared: a has 4 samples, c has 2") == 1
+    assert asked == [1] and text.count("not compared: a has 4 samples, c has 2") == 1
     assert "n = 2, 4" in text
 
 
@@ -349,7 +354,7 @@ def test_scales_show_constant_responders_beside(tmp_path: Path) -> None:
         baselines={"constant A": {"AU": 30.0}, "constant B": {"AU": 30.0}, "stigmatising": {"AU": 50.0}},
     )  # fmt: skip
     page = Page(write_report([result], tmp_path)[0])
-    assert "dashed: responders that answer without reading" in page.text
+    assert "AU with 95 % intervals; dashed: responders without a mind" in page.text and "AU_sum with" not in page.text
     assert "constant A, constant B" in page.text and "stigmatising" in page.text
 
 
@@ -357,7 +362,7 @@ def test_scales_show_constant_responders_beside(tmp_path: Path) -> None:
 def test_any_name_can_be_drawn(name: str) -> None:
     one = figures.bars("x", name, [Bar(name, proportion(1, 3)), Bar("b", 0.5, quiet=True)])
     two = figures.lines("y", name, [Line(name, [(0, 0.5), (1, 0.7)]), Line("b", [(0, 0.5), (1, 0.7)])], x="k", y=name)
-    three = figures.panels("z", name, {name: ([Bar(name, proportion(1, 3))], {name: 0.4})})
+    three = figures.scale("z", name, [Bar(name, proportion(1, 3))], {name: 0.4})
     for drawn in (one, two, three):
         texts = [
             found.text or "" for found in ElementTree.fromstring(drawn.svg).iter("{http://www.w3.org/2000/svg}text")

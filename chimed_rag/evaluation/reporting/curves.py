@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 
 from chimed_rag.errors import InputError
-from chimed_rag.evaluation.reporting.figures import Bar, Drawing, Line, bars, lines, merged, panels
+from chimed_rag.evaluation.reporting.figures import Bar, Drawing, Line, bars, lines, merged, scale
 from chimed_rag.evaluation.reporting.tables import bounds, labels, main_metric, number
 from chimed_rag.evaluation.result import Result, TaskResult
 from chimed_rag.evaluation.samples import Score
@@ -154,6 +154,7 @@ def _levels(pairs: Sequence[tuple[Result, str]], prefix: str) -> Iterator[Drawin
 
 
 def _subscales(judged: Sequence[tuple[TaskResult, str]], prefix: str) -> list[Drawing]:
+    """Attitude: the main number and that of each subscale."""
     scales: dict[str, tuple[list[Bar], dict[str, float]]] = {}
     for result, name in judged:
         wanted = (main_metric(result), *(metric for metric in result.metrics if metric in result.groups))
@@ -163,7 +164,8 @@ def _subscales(judged: Sequence[tuple[TaskResult, str]], prefix: str) -> list[Dr
                 rows, seen = scales.setdefault(metric, ([], {}))
                 rows.append(Bar(name, result.metrics[metric]))
                 seen.update(marks)
-    if not scales:
-        return []
-    title = "Scales with 95 % intervals; dashed: responders that answer without reading"
-    return [panels(f"{prefix}-scales", title, scales)]
+    said = "with 95 % intervals; dashed: responders without a mind"
+    return [
+        scale(f"{prefix}-scale{place}", metric, rows, marks, caption=f"{metric} {said}")
+        for place, (metric, (rows, marks)) in enumerate(scales.items())
+    ]

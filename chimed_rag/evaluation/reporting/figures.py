@@ -192,26 +192,16 @@ def merged(marks: Mapping[str, float]) -> dict[str, float]:
     return {said[value]: value for value in values}
 
 
-def panels(name: str, title: str, scales: Mapping[str, tuple[Sequence[Bar], Mapping[str, float]]]) -> Drawing:
-    """A panel a subscale, with its own axis: a row a system, and a dashed line where each constant responder stands.
-
-    Args:
-        scales: subscale to (systems, constant responders); responders of one value share a line. The outermost are
-            named, and the one that most of the others share: more would lie over each other.
-    """
-    head, foot = 0.68, 0.36
-    heights = [head + _ROW * len(rows) + foot for rows, _ in scales.values()]
-    canvas = _Canvas(sum(heights))
-    above = 0.0
-    for (scale, (rows, marks)), height in zip(scales.items(), heights, strict=True):
-        axes = canvas.axes(0.15, canvas.height - above - height + foot, _VALUE, above + head)
-        _rows(canvas, axes, rows)
-        _limits(axes, [*rows, *(Bar(who, value, quiet=True) for who, value in marks.items())])
-        corner: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left"}
-        canvas.write(axes, 0, 1, scale, fontweight="bold", xytext=(0, 38), **corner)
-        _responders(canvas, axes, marks)
-        above += height
-    return Drawing(canvas.svg(name, title), title)
+def scale(name: str, title: str, rows: Sequence[Bar], marks: Mapping[str, float], *, caption: str = "") -> Drawing:
+    """A scale: a row a system, and a dashed line where each responder without a mind stands; those of one value share
+    it. The outermost are named, and the one that most share: more names would lie over each other."""
+    top, bottom = 0.45, 0.36
+    canvas = _Canvas(_ROW * len(rows) + top + bottom)
+    axes = canvas.axes(0.15, bottom, _VALUE, top)
+    _rows(canvas, axes, rows)
+    _limits(axes, [*rows, *(Bar(who, value, quiet=True) for who, value in marks.items())])
+    _responders(canvas, axes, marks)
+    return Drawing(canvas.svg(name, title), caption or title)
 
 
 def _responders(canvas: _Canvas, axes: Any, marks: Mapping[str, float]) -> None:

@@ -83,7 +83,8 @@ def _section(section: Section, examples: Sequence[Example]) -> Iterator[str]:
 
 
 def _notice(notice: Notice) -> str:
-    return f'<p class="notice {notice.tone}" role="note">{_line(notice.text)}</p>'
+    lines = "".join(f"<p>{_line(one)}</p>" for one in notice.lines)
+    return f'<div class="notice {notice.tone}" role="note">{lines}</div>'
 
 
 def _table(table: Table) -> str:

@@ -25,9 +25,9 @@ def page(title: str, intro: Sequence[str], overview: Table | None, sections: Seq
 def _section(section: Section) -> Iterator[str]:
     yield f"## {markdown_text(section.title)}"
     yield "\n".join(f"- {markdown_text(one)}" for one in section.facts)
-    yield from (
-        f"> **{'Note' if one.tone == 'calm' else 'Warning'}:** {markdown_text(one.text)}" for one in section.notices
-    )
+    for one in section.notices:
+        kind = "Note" if one.tone == "calm" else "Warning"
+        yield "\n".join(f"> - **{kind}:** {markdown_text(line)}" for line in one.lines)
     yield from (_table(one, "###") for one in section.tables)
 
 

@@ -62,7 +62,7 @@ def compose(results: Sequence[Result], *, examples: int = 0, baseline: str | Non
             shown[section.anchor] = _examples(several, examples)
     tasks = len({result.task for result in results})
     intro = (
-        f"{len(results)} results, {len(systems)} systems, {tasks} tasks; chimed_rag {__version__}. "
+        f"Tasks: {tasks}; systems: {len(systems)}; results: {len(results)}; chimed_rag {__version__}. "
         "Intervals are of 95 %. Every sample counts in n: wrong, invalid and failed ones too.",
     )
     machine = {
@@ -101,9 +101,6 @@ def _section(
     names = tables.labels(results)
     title = results[0].task + (f" on data {data[:12]}" if data else "")
     card = next((result.card for result in results if isinstance(result, TaskResult)), None)
-    several = bool(data) * [
-        Notice("warn", f"{results[0].task} was measured on several sets of data; their numbers stand apart.")
-    ]
     parts = [
         tables.systems_table(results, "Results"),
         tables.comparison_table(pairs) if pairs else None,
@@ -117,7 +114,7 @@ def _section(
         title,
         anchor,
         _facts(card),
-        (*several, *_notices(results, names), *(Notice("calm", f"Not compared: {one}") for one in refused)),
+        _notices(results, names, bool(data), refused),
         tuple(part for part in parts if part),
         tuple(drawings(results, anchor)),
     )
@@ -133,29 +130,28 @@ def _facts(card: Any) -> tuple[str, ...]:
     )
 
 
-def _notices(results: Sequence[Result], names: Sequence[str]) -> list[Notice]:
-    """Warnings first, each once with the systems it holds for."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for result, name in zip(results, names, strict=True):
-        if isinstance(result, TaskResult):
-            if result.warning:
-                found.setdefault(("bad", f"{result.protocol}: {result.warning}"), [])
-            for note in result.notes:
-                found.setdefault(("warn", note), []).append(name)
-    notices = []
-    for (tone, text), who in sorted(found.items(), key=lambda one: one[0][0]):
-        all_of_them = len(who) in (0, len(names))
-        notices.append(Notice("bad" if tone == "bad" else "warn", text if all_of_them else f"{', '.join(who)}: {text}"))
-    sizes = sorted({result.n for result in results})
-    if len(sizes) > 1:
+def _notices(
+    results: Sequence[Result], names: Sequence[str], apart: bool, refused: Iterable[str]
+) -> tuple[Notice, ...]:
+    """A frame each for the protocols' warnings, what holds for all systems, what holds for some, what is left out."""
+    judged = [(result, name) for result, name in zip(results, names, strict=True) if isinstance(result, TaskResult)]
+    warnings = dict.fromkeys(f"{result.protocol}: {result.warning}" for result, _ in judged if result.warning)
+    noted: dict[str, list[str]] = {}
+    for result, name in judged:
+        for note in result.notes:
+            noted.setdefault(note, []).append(name)
+    shared = [note for note, who in noted.items() if len(who) == len(names)]
+    own = [f"{', '.join(who)}: {note}" for note, who in noted.items() if len(who) < len(names)]
+    if apart:
+        shared.append(f"{results[0].task} was measured on several sets of data; their numbers stand apart")
+    if len(sizes := sorted({result.n for result in results})) > 1:
         counts = ", ".join(f"{n:,}" for n in sizes)
-        notices.append(
-            Notice("warn", f"Not all systems were asked the same samples (n = {counts}); compare none of different n.")
-        )
-    if any(isinstance(result, TaskResult) and not has_run(result) for result in results):
-        said = "Some results came without their samples (load_run brings them): no comparison or calibration."
-        notices.append(Notice("calm", said))
-    return notices
+        shared.append(f"not all systems were asked the same samples (n = {counts}): compare none of different n")
+    left_out = [f"not compared: {one}" for one in refused]
+    if any(not has_run(result) for result, _ in judged):
+        left_out.append("some results came without their samples (load_run brings them): these are not compared")
+    frames = (Notice("bad", tuple(warnings)), Notice("warn", tuple(shared)), Notice("warn", tuple(own)))
+    return tuple(one for one in (*frames, Notice("calm", tuple(left_out))) if one.lines)
 
 
 def _compared(results: Sequence[Result], baseline: str | None) -> tuple[list[Comparison], list[str]]:

@@ -26,10 +26,10 @@ OUTCOMES = ("correct", "wrong", "scored", "invalid", "error")
 
 @dataclass(frozen=True)
 class Notice:
-    """A sentence that a reader must not miss."""
+    """Sentences that a reader must not miss, in one frame."""
 
     tone: Tone
-    text: str
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -158,11 +158,14 @@ def _baselines(results: Sequence[Result]) -> dict[tuple[str, str, float], list[s
 
 
 def metrics_table(results: Sequence[Result], names: Sequence[str]) -> Table:
-    """A row a metric, a column a system; baselines are columns too where they have more than the main metric."""
+    """A row a metric and a column a system, or the other way round where there are more systems."""
     metrics = list(dict.fromkeys(name for result in results for name in result.metrics))
-    rows = [Row((name, *(_cell(result.metrics.get(name)) for result in results))) for name in metrics]
-    numbers = frozenset(range(1, len(results) + 1))
-    return Table("All metrics", ("metric", *names), tuple(rows), numbers, "Value and 95 % interval.")
+    cells = [tuple(_cell(metric, result.metrics.get(metric)) for result in results) for metric in metrics]
+    rows, head, sides = cells, ("metric", *names), metrics
+    if len(results) > len(metrics):
+        rows, head, sides = list(zip(*cells, strict=True)), ("system", *metrics), list(names)
+    table = tuple(Row((side, *row)) for side, row in zip(sides, rows, strict=True))
+    return Table("All metrics", head, table, frozenset(range(1, len(head))), "Value and 95 % interval.")
 
 
 def baselines_table(results: Sequence[Result]) -> Table | None:
@@ -188,14 +191,17 @@ def groups_table(results: Sequence[Result], names: Sequence[str]) -> Table | Non
     if not keys:
         return None
     rows = [
-        Row((outer, inner, *(_cell(r.groups.get(outer, {}).get(inner)) for r, _ in judged))) for outer, inner in keys
+        Row((outer, inner, *(_cell(inner, r.groups.get(outer, {}).get(inner)) for r, _ in judged)))
+        for outer, inner in keys
     ]
     head = ("group", "metric", *(name for _, name in judged))
     return Table("By group", head, tuple(rows), frozenset(range(2, len(head))), "Value and 95 % interval.")
 
 
-def _cell(mean: Interval | None) -> str:
-    return f"{number(mean.value)} {bounds(mean)}" if mean else ""
+def _cell(metric: str, mean: Interval | None) -> str:
+    if mean is None:
+        return ""
+    return f"{mean.value:,.0f}" if metric == "n" else f"{number(mean.value)} {bounds(mean)}"
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
@@ -203,16 +209,17 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     rows = []
     for one in comparisons:
         p = one.p if one.p_holm is None else one.p_holm
-        better = one.b if one.difference.value > 0 else one.a
+        better = "b" if one.difference.value > 0 else "a"
         said = "not separated" if p >= 0.05 or not one.difference.value else f"{better} is higher"
         apart = "" if one.only_a is None else f"{one.only_a:,} / {one.only_b:,}"
         units = f"{one.n:,}" + (f" in {one.groups:,} groups" if one.groups != one.n else "")
         corrected = "" if one.p_holm is None else _p(one.p_holm)
-        cells = (one.a, one.b, one.protocol, one.metric, _cell(one.difference), units, apart, one.test, _p(one.p))
-        rows.append(Row((*cells, corrected, said)))
-    head = ("a", "b", "protocol", "metric", "b − a", "n", "only a / b right", "test", "p", "p (Holm)", "at .05")
+        metric = f"{one.metric} ({one.protocol})"
+        cells = (one.a, one.b, metric, _cell("", one.difference), units, apart, one.test, _p(one.p), corrected, said)
+        rows.append(Row(cells))
+    head = ("a", "b", "metric", "b − a", "n", "only a / b right", "test", "p", "p (Holm)", "at .05")
     note = "Paired on the same samples; Holm's correction is over the pairs of this table."
-    return Table("Differences between systems", head, tuple(rows), frozenset({4, 5, 6, 8, 9}), note)
+    return Table("Differences between systems", head, tuple(rows), frozenset({3, 4, 5, 7, 8}), note)
 
 
 def _p(value: float) -> str:
