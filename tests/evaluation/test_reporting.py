@@ -248,12 +248,7 @@ def test_pairs_are_compared_by_protocol_and_with_the_baseline(monkeypatch: pytes
     results = [judged("rrww", "a"), judged("rwww", "b"), judged("rrrr", "c"), judged("rrrr", "d", protocol="lm-eval")]
     text = Page(write_report(results, tmp_path)[0]).text
     assert asked == [[("a", "b"), ("a", "c"), ("b", "c")]]
-    assert (
-        "accuracy (strict-v1)" in text
-        and "b is higher" in text
-        and "not separated" in text
-        and ".0300" in text
-    )
+    assert "accuracy (strict-v1)" in text and "b is higher" in text and "not separated" in text and ".0300" in text
     asked.clear()
     write_report(results, tmp_path, baseline="c")
     assert asked == [[("c", "a"), ("c", "b")]]
@@ -305,6 +300,14 @@ def test_results_without_samples_and_of_retrieval_are_reported(tmp_path: Path) -
     )  # fmt: skip
     text = Page(write_report([read, search], tmp_path)[0]).text
     assert "without their samples" in text and "ndcg@10" in text and "[0.300, 0.400]" in text
+
+
+def test_a_number_that_is_none_is_told_and_not_drawn(tmp_path: Path) -> None:
+    nothing = Interval(value=float("nan"), low=float("nan"), high=float("nan"))
+    paths = write_report([judged("rw", metrics={"accuracy": nothing}, baselines={})], tmp_path)
+    page = Page(paths[0])
+    assert "n/a" in page.text and "accuracy (strict-v1) with" not in page.text
+    assert json.loads(paths[2].read_text("utf-8"))["results"][0]["metrics"]["accuracy"]["value"] is None
 
 
 def test_bad_arguments_name_what_there_is(tmp_path: Path) -> None:

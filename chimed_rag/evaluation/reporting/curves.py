@@ -57,7 +57,7 @@ def has_run(result: Result) -> bool:
 def _values(pairs: Sequence[tuple[Result, str]], prefix: str) -> Iterator[Drawing]:
     """A drawing for each main metric (they differ where a protocol lacks the card's)."""
     for place, metric in enumerate(dict.fromkeys(name for r, _ in pairs if (name := main_metric(r)))):
-        shown = [(result, name) for result, name in pairs if main_metric(result) == metric]
+        shown = [(r, name) for r, name in pairs if main_metric(r) == metric and _is_finite(r.metrics[metric])]
         rows = [Bar(name, result.metrics[metric]) for result, name in shown]
         low: dict[str, float] = {}
         for result, _ in shown:
@@ -66,7 +66,12 @@ def _values(pairs: Sequence[tuple[Result, str]], prefix: str) -> Iterator[Drawin
         rows += [Bar(who, value, quiet=True) for who, value in merged(low).items()]
         said = f"{metric} ({pairs[0][0].protocol}) with 95 % intervals"
         said += "; hollow: responders without a mind" if low else ""
-        yield bars(f"{prefix}-value{place}", f"{metric} of each system", rows, caption=said)
+        if rows:
+            yield bars(f"{prefix}-value{place}", f"{metric} of each system", rows, caption=said)
+
+
+def _is_finite(mean: Interval) -> bool:
+    return all(map(math.isfinite, (mean.value, mean.low, mean.high)))
 
 
 def _reliability(judged: Sequence[tuple[TaskResult, str]], prefix: str) -> Iterator[Drawing]:
@@ -138,13 +143,13 @@ def _levels(pairs: Sequence[tuple[Result, str]], prefix: str) -> Iterator[Drawin
     found: dict[tuple[str, str], dict[str, list[tuple[float, Interval]]]] = {}
     for result, name in pairs:
         for metric, mean in result.metrics.items():
-            if by := _BY_K.match(metric):
+            if (by := _BY_K.match(metric)) and _is_finite(mean):
                 found.setdefault((by[2].strip("_@ "), by[1] or "value"), {}).setdefault(name, []).append(
                     (float(by[3]), mean)
                 )
         for group, means in (result.groups if isinstance(result, TaskResult) else {}).items():
             if by := _LEVEL.match(group):
-                for metric, mean in means.items():
+                for metric, mean in ((one, mean) for one, mean in means.items() if _is_finite(mean)):
                     found.setdefault((by[1], metric), {}).setdefault(name, []).append((float(by[2]), mean))
     for place, ((group, metric), systems) in enumerate(found.items()):
         curves = [Line(name, sorted(points, key=itemgetter(0))) for name, points in systems.items() if len(points) > 2]
@@ -160,7 +165,7 @@ def _subscales(judged: Sequence[tuple[TaskResult, str]], prefix: str) -> list[Dr
         wanted = (main_metric(result), *(metric for metric in result.metrics if metric in result.groups))
         for metric in dict.fromkeys(wanted) if result.card.kind == "attitude" else ():
             marks = {who: values[metric] for who, values in result.baselines.items() if metric in values}
-            if marks:
+            if marks and _is_finite(result.metrics[metric]):
                 rows, seen = scales.setdefault(metric, ([], {}))
                 rows.append(Bar(name, result.metrics[metric]))
                 seen.update(marks)

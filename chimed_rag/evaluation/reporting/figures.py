@@ -32,12 +32,15 @@ _VALUE = 1.35
 """Inches of a row, name and bar, and of the values beside it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Drawing:
     """An SVG element and what it shows, in a sentence."""
 
     svg: str
     caption: str
+
+    def __repr__(self) -> str:
+        return f"Drawing({self.caption!r})"
 
     def _repr_html_(self) -> str:
         """For a notebook: on white paper, as there is no style sheet to say otherwise."""

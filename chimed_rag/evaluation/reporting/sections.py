@@ -67,8 +67,8 @@ def compose(results: Sequence[Result], *, examples: int = 0, baseline: str | Non
     )
     machine = {
         "schema_version": 1,
-        "results": [result.model_dump(mode="json") for result in results],
-        "comparisons": [one.model_dump(mode="json") for one in compared],
+        "results": [json.loads(result.model_dump_json()) for result in results],
+        "comparisons": [json.loads(one.model_dump_json()) for one in compared],
         "published": elsewhere,
     }
     text = json.dumps(machine, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
