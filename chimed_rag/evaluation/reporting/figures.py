@@ -28,7 +28,7 @@ _LONGEST = 30
 _BESIDE = 14
 """Ems of a name beside a curve."""
 _ROW = 0.44
-_VALUE = 1.35
+_VALUE = 1.5
 """Inches of a row, name and bar, and of the values beside it."""
 
 
@@ -183,7 +183,14 @@ def _limits(axes: Any, rows: Sequence[Bar]) -> None:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.1f}"
+    value = round(value, 2) + 0.0
+    return (
+        f"{value:.2f}".replace("0.", ".", 1)
+        if abs(value) < 1
+        else f"{value:.2f}"
+        if abs(value) < 10
+        else f"{value:.1f}"
+    )
 
 
 def merged(marks: Mapping[str, float]) -> dict[str, float]:

@@ -67,6 +67,7 @@ def number(value: float) -> str:
     """Three decimals below ten, two above."""
     if not math.isfinite(value):
         return "n/a"
+    value = round(value, 3) + 0.0  # no minus before a zero
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.2f}"
 
 
