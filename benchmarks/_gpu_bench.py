@@ -106,6 +106,8 @@ class Bench:
     def decode_row(self, part: str, way: str, batch: int, prompt: int, step: float, note: str = "") -> Row:
         """A rate of decoding beside its floor, at the context in the middle of the reply."""
         floor = self.reads / self.shape.step_bytes(batch, prompt + self.sizes.new // 2) * batch
+        if self.device.startswith("cuda") and batch / step > 1.05 * floor:
+            note = f"no rate: more than the floor allows, so the batch was written in parts; {note}"
         row = {
             "part": part, "way": way, "batch": batch, "prompt": prompt, "new": self.sizes.new, "ms": step * 1000,
             "rate": batch / step, "unit": "tokens/s", "floor": floor, "of floor": batch / step / floor, "note": note,

@@ -1,6 +1,6 @@
-"""`chimed evaluate TASK`: one command a task; what they measure lives in `chimed_rag.evaluation`.
+"""`chimed evaluate`: the tasks with a command of their own; what they measure lives in `chimed_rag.evaluation`.
 
-Not covered: the other commands (`cli`).
+Not covered: the tasks that have a card, and what one does with their runs (`cli_runs`); the other commands (`cli`).
 """
 
 from __future__ import annotations
@@ -10,30 +10,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chimed_rag.cli_runs import Tasks, add_to, show
 from chimed_rag.console import JsonOption, progress, say
 from chimed_rag.errors import InputError
 
 if TYPE_CHECKING:
     from chimed_rag.config import Config
-    from chimed_rag.evaluation.result import Result
 
-evaluation = typer.Typer(help="Measures a system on a task.", no_args_is_help=True, rich_markup_mode=None)
+evaluation = typer.Typer(
+    cls=Tasks,
+    help="Measures a system on a task.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    subcommand_metavar="TASK",
+)
+add_to(evaluation)
 
 EncoderOption = Annotated[str, typer.Option(help="A name, a model folder or a hub name.")]
 DataOption = Annotated[Path, typer.Option(help="The rows of the task, JSONL or JSONL.GZ.")]
 LimitOption = Annotated[int | None, typer.Option(min=2, help="Only so many rows (a trial, not a result).")]
 SystemOption = Annotated[str, typer.Option(help="bm25, lexical, dense or hybrid.")]
-
-
-def _show(result: Result, as_json: bool) -> None:
-    if as_json:
-        say(result.model_dump_json())
-        return
-    from rich.console import Console
-
-    from chimed_rag.evaluation.report import result_table
-
-    Console().print(result_table(result))
 
 
 @evaluation.command("retrieval")
@@ -63,7 +59,7 @@ def retrieval(
         result = retrieval_result(
             queries, corpus, qrels, retriever=retriever, encoder=encoder, adapt=adapt, config=settings, progress=report
         )
-    _show(result, as_json)
+    show(result, as_json)
 
 
 def _tune(
@@ -109,7 +105,7 @@ def cmedir(
 
     with progress("indexing", "queries") as report:
         result = cmedir_result(data, system=system, encoder=encoder, limit=limit, progress=report)
-    _show(result, as_json)
+    show(result, as_json)
 
 
 @evaluation.command("cmedqq")
@@ -125,7 +121,7 @@ def cmedqq(
 
     with progress("indexing", "pairs") as report:
         result = cmedqq_result(data, system=system, encoder=encoder, limit=limit, progress=report)
-    _show(result, as_json)
+    show(result, as_json)
 
 
 @evaluation.command("exam_evidence")
@@ -141,4 +137,4 @@ def exam_evidence(
 
     with progress("reading", "done") as report:
         result = exam_evidence_result(data, index, find=find, limit=limit, progress=report)
-    _show(result, as_json)
+    show(result, as_json)

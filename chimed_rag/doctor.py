@@ -66,7 +66,13 @@ def _faiss() -> list[Finding]:
     ]
     gpus = faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
     if gpus:
-        findings.append(Finding("FAISS on GPU", "ready", f"{gpus} device(s); use device='cuda:0'"))
+        from chimed_rag.indexing.gpu import refusal
+
+        if reason := refusal(0):
+            remedy = f"pip uninstall -y {wheels[0]} && pip install faiss-gpu-cuvs"
+            findings.append(Finding("FAISS on GPU", "broken", reason, remedy))
+        else:
+            findings.append(Finding("FAISS on GPU", "ready", f"{gpus} device(s); use device='cuda:0'"))
     elif shutil.which("nvidia-smi"):
         remedy = "pip uninstall -y faiss-cpu && pip install 'chimed-rag[gpu]'"
         findings.append(

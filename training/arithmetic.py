@@ -2,9 +2,10 @@
 
 Parameters, weights, gradients and optimizer states are exact sums over the tensors of a Llama or its kin. Activations
 are what transformers' own code (5.23, attention by sdpa) keeps for the backward pass, counted tensor by tensor; the
-peak is the larger of two moments, as what is kept shrinks linearly while gradients grow:
+peak is the largest of three moments, as what is kept shrinks linearly while gradients grow:
 
     when the loss is there     resident + gradients of earlier batches + activations + logits
+    when backward begins       resident + gradients of earlier batches + activations + one layer at work
     when backward ends         resident + gradients + one layer at work
 
 where resident is weights, optimizer states, other models and, under autocast, the weights' copies in bfloat16.
@@ -241,8 +242,9 @@ class Step:
         """The most bytes of a device at any moment."""
         earlier = self.gradients if self.accumulate > 1 else 0
         at_the_loss = earlier + self.activations + self.logits
+        at_the_top = earlier + self.activations + self.at_work  # the last layer's backward, all before it still kept
         at_the_end = self.gradients + self.activations // self.shape.layers + self.at_work
-        return self.resident + max(at_the_loss, at_the_end)
+        return self.resident + max(at_the_loss, at_the_top, at_the_end)
 
     # -- operations -------------------------------------------------------------------------------------------------
 

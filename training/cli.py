@@ -42,6 +42,14 @@ def _err(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def _place(folder: Path) -> None:
+    """Tells where the model is; of several processes the first does."""
+    from training.launch import is_first
+
+    if is_first():
+        typer.echo(folder)
+
+
 @app.command()
 def retriever(config: ConfigOption, set_: SetOption = None, fresh: FreshOption = False) -> None:
     """Train an encoder or a reranker from pairs of query and passage.
@@ -61,7 +69,7 @@ def _stage(name: str, told: str) -> None:
     ) -> None:
         from training.stages import run_stage
 
-        typer.echo(run_stage(name, config, set_ or (), fresh=fresh, accept=accept or (), say=_err))
+        _place(run_stage(name, config, set_ or (), fresh=fresh, accept=accept or (), say=_err))
 
     command.__doc__ = told
     app.command(name)(command)
@@ -79,7 +87,7 @@ def pipeline(config: ConfigOption, set_: SetOption = None, fresh: FreshOption = 
     """Several stages, one after the other; a failed gate stops it, and it goes on where it was."""
     from training.pipeline import run_pipeline
 
-    typer.echo(run_pipeline(config, set_ or (), fresh=fresh, say=_err))
+    _place(run_pipeline(config, set_ or (), fresh=fresh, say=_err))
 
 
 @app.command()

@@ -117,6 +117,10 @@ def fit(trainer: Any, folder: Path, say: Callable[[str], None], *, machine: Mach
     from transformers import PrinterCallback
 
     witness(trainer, machine)
+    wait()
+    if is_first():
+        newest_whole(folder)  # removes damaged ones, before the others look
+    wait()
     trainer.remove_callback(PrinterCallback)  # prints to standard output
     trainer.add_callback(_watcher(folder.name, say))
     _watch_losses(trainer, folder)
@@ -126,6 +130,25 @@ def fit(trainer: Any, folder: Path, say: Callable[[str], None], *, machine: Mach
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     readings = [entry for entry in trainer.state.log_history if "loss" in entry]
     return [Point(phase=folder.name, step=entry["step"], loss=round(float(entry["loss"]), 6)) for entry in readings]
+
+
+def whole(trainer: Any) -> Any:
+    """The trained model with all its weights in the process that writes files; None in the others.
+
+    Weights in parts (FSDP2, ZeRO-3) are put together on the CPU; all processes have to come here. Read in accelerate
+    1.15 and not run: there was one GPU at most.
+    """
+    accelerator = trainer.accelerator
+    model = accelerator.unwrap_model(trainer.model)
+    if not accelerator.is_fsdp2 and accelerator.state.deepspeed_plugin is None:
+        return model if is_first() else None
+    weights = accelerator.get_state_dict(trainer.model_wrapped)
+    if not is_first():
+        return None
+    plain = type(model)(model.config)
+    plain.load_state_dict(weights)
+    plain.generation_config = model.generation_config
+    return plain
 
 
 def _watch_losses(trainer: Any, folder: Path) -> None:

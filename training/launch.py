@@ -15,6 +15,7 @@ for is tested, not what they do. Not covered: several machines. Needs no torch b
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -73,6 +74,11 @@ def require(machine: Machine, device: str, *, lora: bool = False) -> None:
         raise InputError(
             f"machine.weights is bfloat16 and machine.optimizer {machine.optimizer}: nearly all updates would be "
             "rounded away; take adamw_8bit, which rounds by chance, or weights: float32, or train adapters (lora)"
+        )
+    if machine.distribution in SHARDED and lora:
+        raise InputError(
+            f"adapters are merged by one process, and machine.distribution {machine.distribution} leaves it a part of "
+            "the weights; take ddp or one device for lora"
         )
     if machine.distribution in SHARDED and device != "cuda":
         raise InputError(f"machine.distribution {machine.distribution} needs GPUs; torch sees none here")
@@ -191,12 +197,17 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+LONGEST = timedelta(days=2)
+"""So long one process may do what is its alone (measuring, merging) while the others wait."""
+
+
 def wait() -> None:
     """Until all processes of the run have come here; nothing if there is one."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import torch
         from accelerate import PartialState
 
-        PartialState().wait_for_everyone()
+        PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST).wait_for_everyone()
 
 
 def peak_memory() -> int:

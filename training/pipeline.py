@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from chimed_rag.errors import ConfigError
 from training.card import command
 from training.gates import GateError, read_gates
+from training.launch import is_first, wait
 from training.settings import Settings, located, read_yaml, validated
 from training.stages import STAGES, StageSettings, run_settings
 
@@ -155,9 +156,13 @@ def run_pipeline(
         stages=[Progress(name=s.name, stage=s.stage, state="skipped" if s.skipped else "waiting") for s in steps],
     )
     begun = time.monotonic()
+    if not is_first():
+        say = _silent
     if settings.prepare is not None:
         module, _, function = settings.prepare.partition(":")
-        getattr(import_module(module), function)(folder / DATA)
+        if is_first():
+            getattr(import_module(module), function)(folder / DATA)
+        wait()
     for n, (step, progress) in enumerate(zip(steps, record.stages, strict=True), 1):
         if step.skipped:
             say(f"stage {n} of {len(steps)}, {step.name}: skipped")
@@ -177,6 +182,10 @@ def run_pipeline(
     return folder
 
 
+def _silent(_: str) -> None:
+    """Says nothing: of several processes the first speaks."""
+
+
 def _sum_up(steps: Sequence[Step], say: Callable[[str], None], seconds: float) -> None:
     gates = [(step.name, gate) for step in steps if not step.skipped for gate in read_gates(located(step.folder))]
     for name, gate in gates:
@@ -187,6 +196,8 @@ def _sum_up(steps: Sequence[Step], say: Callable[[str], None], seconds: float) -
 
 def _keep(record: Record, folder: Path, progress: Progress, state: Any, why: str = "") -> None:
     progress.state, progress.why = state, why
+    if not is_first():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / (FILE + ".partial")
     partial.write_text(json.dumps(record.model_dump(), ensure_ascii=False, indent=1) + "\n", "utf-8")

@@ -26,7 +26,7 @@ from chimed_rag.generation.chat import Renderer
 from training.card import Point
 from training.contracts import Dialogue, Preference, RankedList, pairs
 from training.files import Ledger
-from training.fitting import arguments, device_name, fit, quiet
+from training.fitting import arguments, device_name, fit, quiet, whole
 from training.gates import Gate, conclude, paired
 from training.likelihood import log_probabilities, sampled
 from training.preference_trainers import Score, audit, dpo_trainer, grpo_trainer, scorer, tokens_of
@@ -105,7 +105,8 @@ def train(settings: PreferSettings, run: Run) -> None:
     rows = _rows(settings, run, Renderer(tokenizer, stop_ids=base.generation_config.eos_token_id))
     run.card.training_pairs = len(rows.training)
 
-    place = run.phase(settings.method, lambda folder: _fit(settings, run, rows, folder, score))
+    place = run.phase(settings.method, lambda folder: _fit(settings, run, rows, folder, score), together=True)
+    run.rest()
     policy, _ = load_policy(place, **how)
     run.card.parameters = sum(weight.numel() for weight in policy.parameters())
     conclude(run, place, _measured(settings, run, rows, base, policy, tokenizer, score, judge), settings.gates)
@@ -186,7 +187,8 @@ def _fit(settings: PreferSettings, run: Run, rows: Rows, folder: Path, score: Sc
     n = audit(trainer, renderer, rows.training[:AUDITED])
     run.say(f"{folder.name}: the tokens of {n} rows are those of the renderer")
     points = fit(trainer, folder, run.say, machine=settings.fit.machine)
-    save_model(trainer.model, tokenizer, folder / "model")
+    if (trained := whole(trainer)) is not None:
+        save_model(trained, tokenizer, folder / "model")
     return points
 
 

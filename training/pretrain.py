@@ -23,7 +23,7 @@ from chimed_rag.errors import InputError
 from training.card import Point
 from training.contracts import Text
 from training.files import Ledger
-from training.fitting import Optimisation, arguments, device_name, fit, quiet
+from training.fitting import Optimisation, arguments, device_name, fit, quiet, whole
 from training.gates import Gate, conclude, relative
 from training.language import Shape, fast_bf16, load_policy, new_model, save_model, with_lora
 from training.measures import beginning, bits_per_character, tokens_of
@@ -77,7 +77,8 @@ def _train(settings: PretrainSettings, run: Run) -> None:
     texts, held_out = _apart(rows, settings)
     run.data(ledger)
     start = _start(settings, run, texts)
-    model = run.phase("train", lambda folder: _fit(settings, run, start, texts, folder))
+    model = run.phase("train", lambda folder: _fit(settings, run, start, texts, folder), together=True)
+    run.rest()
     gates = _measured(settings, run, start, model, held_out)
     conclude(run, model, gates, settings.gates)
 
@@ -158,7 +159,8 @@ def _fit(settings: PretrainSettings, run: Run, start: Start, texts: Sequence[str
     steps = trainer.state.global_step
     seen = steps * how.batch_size * how.accumulate * how.machine.devices * settings.max_tokens
     run.say(f"{steps:,} steps over {seen:,} tokens, {time.monotonic() - began:,.0f} s since this start")
-    save_model(model, tokenizer, folder / "model")
+    if (trained := whole(trainer)) is not None:
+        save_model(trained, tokenizer, folder / "model")
     return points
 
 

@@ -238,7 +238,7 @@ class Work:
             how: dict[str, Any] = {"packing": self.settings.packing, "last_only": True}
             return fit_dialogues(model, tokenizer, learned, self.settings, folder, self.run, **how)
 
-        return self.run.phase(f"round-{number}", make)
+        return self.run.phase(f"round-{number}", make, together=True)
 
     def measure(self, number: int, policy: Path, prompts: Sequence[Prompt]) -> Measured:
         """What the policy after a round (0: the base) writes to the held-out prompts."""

@@ -22,7 +22,7 @@ from training import linear_reward
 from training.card import Point
 from training.contracts import Preference, RankedList, pairs
 from training.files import Ledger
-from training.fitting import device_name, fit, quiet
+from training.fitting import device_name, fit, quiet, whole
 from training.gates import Gate, conclude
 from training.linear_reward import Linear
 from training.negatives import hard_negatives
@@ -210,11 +210,14 @@ def _transformer(settings: RewardSettings, run: Run) -> None:
     def make(folder: Path) -> list[Point]:
         learning = model if settings.lora is None else with_lora(model, settings.lora)
         examples = encoded(rows.training, renderer)
-        points = fit(trainer(settings, learning, examples, folder), folder, run.say, machine=machine)
-        save_model(learning, tokenizer, folder / "model")
+        learner = trainer(settings, learning, examples, folder)
+        points = fit(learner, folder, run.say, machine=machine)
+        if (trained := whole(learner)) is not None:
+            save_model(trained, tokenizer, folder / "model")
         return points
 
-    place = run.phase("pairs", make)
+    place = run.phase("pairs", make, together=True)
+    run.rest()
     # From its files: a model that a trainer has touched is not to be trusted, and what was saved is what counts.
     trained, tokenizer = load_reward(place, dtype=machine.weights, device=device)
     _end(settings, run, place, rows, TransformerScorer(trained, tokenizer, settings.fit.batch_size))

@@ -6,8 +6,8 @@
 
 A run that is started again with the same settings, data and parents goes on where it was; with others it is refused,
 as the trainers beneath would silently keep the old learning rate and batch size. Some settings may be changed under way
-if they are accepted by name (`fitting.LIVE`). Not covered: what a phase does; runs of several processes, of which the
-first alone may write.
+if they are accepted by name (`fitting.LIVE`). Of several processes (`launch`) all take part in a phase that is trained
+together; the first alone writes, speaks, and does what remains. Not covered: what a phase does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ from training.files import Ledger
 from training.fitting import LIVE
 from training.gates import FILE as GATES
 from training.gates import Gate, read_gates, require, write_gates
-from training.launch import peak_memory
+from training.launch import is_first, peak_memory, wait
 from training.lineage import FILE as MANIFEST
 from training.lineage import Parent, parents_of, read_manifest, write_manifest
 from training.settings import Settings, located
@@ -95,10 +96,12 @@ def carry_out(
     )
     run = Run(settings, named.output_dir, card, fresh=fresh, accept=accept, say=say)
     if run.finished:
-        say(f"{run.folder} holds this model already; --fresh trains it anew")
+        run.say(f"{run.folder} holds this model already; --fresh trains it anew")
     else:
-        train(settings, run)
-        say(f"done: {run.folder}")
+        with suppress(_RestingError):
+            train(settings, run)
+        wait()
+        run.say(f"done: {run.folder}")
     return run.folder
 
 
@@ -130,6 +133,9 @@ class Run:
         fresh: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self.first = is_first()
+        if not self.first:
+            say = _silent
         self.folder, self.card, self.say = located(output_dir), card, say
         self.work = self.folder / "work"
         self._started = time.monotonic()
@@ -137,8 +143,9 @@ class Run:
         now = plain(settings) | _PASSED_OVER
         self._parents = parents_of(plain(settings))
         state, card_file = self.work / STATE, self.folder / "card.json"
-        if fresh:
+        if fresh and self.first:
             self._clear(card_file)
+        wait()
         self.finished = False
         if card_file.is_file():
             self._same(json.loads(card_file.read_text("utf-8"))["settings"] | _PASSED_OVER, now, ())
@@ -148,7 +155,8 @@ class Run:
             self.gates = read_gates(self.folder)
             if plain(settings).get("gates", False):
                 require(self.gates, self.folder)
-            shutil.rmtree(self.work, ignore_errors=True)  # killed just before it would have been removed
+            if self.first:
+                shutil.rmtree(self.work, ignore_errors=True)  # killed just before it would have been removed
         elif state.is_file():
             self._state = {"accepted": [], "parents": {}} | json.loads(state.read_text("utf-8"))
             self._state["resumed"] += 1
@@ -167,6 +175,7 @@ class Run:
             parents = {key: parent.model_dump() for key, parent in self._parents.items()}
             self._state = {"settings": now, "data": {}, "resumed": 0, "negatives": {}, "commits": [], "accepted": []}
             self._state["parents"] = parents
+        wait()  # nobody writes before all have read
 
     def data(self, ledger: Ledger) -> None:
         """Notes the data; call it once all files are read, before anything is trained.
@@ -184,31 +193,41 @@ class Run:
         self._keep()
         self.card.data = ledger
 
-    def phase(self, name: str, make: Callable[[Path], list[Point]]) -> Path:
+    def phase(self, name: str, make: Callable[[Path], list[Point]], *, together: bool = False) -> Path:
         """The folder of the model that a phase gives, trained now or finished before.
 
         Args:
             name: of the phase; a folder in `work`.
             make: trains, given the phase's folder; leaves the model in its `model/` and returns the curve.
+            together: all processes make it, and the first writes the model; else the first makes it alone.
 
         Raises:
             TrainingError: the disk is full.
         """
         folder = self.work / name
         curve = folder / "curve.json"
-        if is_whole(folder):
+        finished = is_whole(folder)
+        wait()  # nobody writes there before all have looked
+        if finished:
             self.say(f"{name}: was finished before")
-        else:
+        elif together or self.first:
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 self.say(f"{name}: begins")
                 points = make(folder)
-                curve.write_text(json.dumps([point.model_dump() for point in points]), "utf-8")
-                seal(folder)
-        for checkpoint in folder.glob(CHECKPOINTS):
+                if self.first:
+                    curve.write_text(json.dumps([point.model_dump() for point in points]), "utf-8")
+                    seal(folder)
+        wait()
+        for checkpoint in folder.glob(CHECKPOINTS) if self.first else ():
             shutil.rmtree(checkpoint)
         self.card.curve += [Point(**point) for point in json.loads(curve.read_text("utf-8"))]
         return folder / "model"
+
+    def rest(self) -> None:
+        """What follows is for the first process alone: the others go on after the run (`carry_out`)."""
+        if not self.first:
+            raise _RestingError
 
     def note_negatives(self, phase: str, counts: Mapping[str, int]) -> None:
         """Keeps how the negatives of a phase were mined, for the card; also for a later start that skips the phase."""
@@ -217,6 +236,8 @@ class Run:
 
     def write(self, name: str, text: str) -> None:
         """Writes a file beside the card to be, at once; what is in a phase's folder is sealed and may not change."""
+        if not self.first:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / (name + ".partial")
         partial.write_text(text, "utf-8")
@@ -226,7 +247,8 @@ class Run:
         """Keeps gates, each in place of an earlier one of its name, beside the card to be."""
         named = {gate.name: gate for gate in [*self.gates, *gates]}
         self.gates = list(named.values())
-        write_gates(self.gates, self.folder)
+        if self.first:
+            write_gates(self.gates, self.folder)
 
     def finish(self, model: Path) -> None:
         """Moves the last model into the run's folder, writes manifest and card, and removes the work folder.
@@ -234,6 +256,8 @@ class Run:
         Raises:
             TrainingError: the disk is full.
         """
+        if not self.first:
+            return
         with writing(self.folder):
             shutil.copytree(model, self.folder, dirs_exist_ok=True)
             self.card.commit = ", ".join(self._state["commits"])
@@ -284,10 +308,20 @@ class Run:
                 )
 
     def _keep(self) -> None:
+        if not self.first:
+            return
         self.work.mkdir(parents=True, exist_ok=True)
         partial = self.work / (STATE + ".partial")
         partial.write_text(json.dumps(self._state, ensure_ascii=False, indent=1), "utf-8")
         partial.replace(self.work / STATE)
+
+
+class _RestingError(Exception):
+    """Takes a process that is not the first out of a run whose rest is the first's."""
+
+
+def _silent(_: str) -> None:
+    """Says nothing."""
 
 
 def _differences(then: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

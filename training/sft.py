@@ -22,7 +22,7 @@ from training.batches import Conversations, Padded, packed, render
 from training.card import Point
 from training.contracts import Dialogue
 from training.files import Ledger
-from training.fitting import arguments, device_name, fit, quiet
+from training.fitting import arguments, device_name, fit, quiet, whole
 from training.gates import Gate, conclude
 from training.language import fast_bf16, load_policy, save_model, with_lora
 from training.merge import end_replies, save_merged
@@ -76,7 +76,8 @@ def _train(settings: SftSettings, run: Run) -> None:
         model, tokenizer = _base(settings)
         return _fit(model, tokenizer, found.rendered, settings, folder, run, packing=settings.packing)
 
-    place = run.phase("fit", make)
+    place = run.phase("fit", make, together=True)
+    run.rest()
     conclude(run, place, _measured(settings, run, place, apart), settings.gates)
 
 
@@ -164,11 +165,13 @@ def _fit(
         data_collator=collate,
     )
     points = fit(trainer, folder, run.say, machine=how.machine)
+    if (trained := whole(trainer)) is None:
+        return points
     if settings.lora is None:
-        end_replies(model, tokenizer)
-        save_model(model, tokenizer, folder / "model")
+        end_replies(trained, tokenizer)
+        save_model(trained, tokenizer, folder / "model")
     else:
-        run.say(str(save_merged(model, tokenizer, folder / "model", dtype=how.machine.weights)))
+        run.say(str(save_merged(trained, tokenizer, folder / "model", dtype=how.machine.weights)))
     return points
 
 

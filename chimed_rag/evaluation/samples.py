@@ -25,8 +25,9 @@ class Card(Record):
 
     Attributes:
         reader: "module:function", makes samples of the official files (`readers`).
-        files: names or patterns looked for in a folder, the first that is there wins; a `{split}` or `{subject}` in one
-            stands for anything.
+        files: names or patterns looked for in a folder, the first that is there wins, with or without `.gz`; `*` in one
+            stands for anything within a name, `{split}` for the splits that `split` names and `{subject}` for the
+            `subjects` of the settings, or for anything where there are none (`tasks.sources.find_files`).
         hub: "organisation/name" of the set on a hub, with `hub_config` and `hub_split`; empty where there is none.
         protocols: the protocols it may be scored by, the first by default.
         main_metric: the metric that a table of many tasks shows.

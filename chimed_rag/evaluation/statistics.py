@@ -87,6 +87,32 @@ def bootstrap_ratios(
     return {name: found[name] for name in numerators}
 
 
+def bootstrap_differences(
+    a: tuple[NDArray[np.float64], NDArray[np.float64]],
+    b: tuple[NDArray[np.float64], NDArray[np.float64]],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+) -> Interval:
+    """The ratio of sums of `b` minus that of `a`, each a numerator and a denominator of shape (n,), rows paired.
+
+    Raises:
+        InputError: no rows, or columns of different lengths.
+        MissingExtraError: scipy is not installed.
+    """
+
+    def differences(table: NDArray[np.float64]) -> NDArray[np.float64]:
+        above_a, below_a, above_b, below_b = table.sum(axis=-1)
+        first, second = (
+            np.where(below == 0, 0.0, above / np.where(below == 0, 1.0, below))
+            for above, below in ((above_a, below_a), (above_b, below_b))
+        )
+        return np.stack([second - first] * 4)  # one value a column is what `_bootstrapped` takes
+
+    columns = dict(zip("abcd", (*a, *b), strict=True))
+    return _bootstrapped(columns, differences, confidence, resamples)["a"]
+
+
 def _bootstrapped(
     columns: Mapping[str, NDArray[np.float64]],
     statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],

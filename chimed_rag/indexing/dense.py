@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimed_rag.errors import InputError, MissingExtraError
+from chimed_rag.indexing import gpu
 from chimed_rag.indexing.manifest import VectorFormat
 from chimed_rag.indexing.store import Mask
 
@@ -78,8 +79,12 @@ class DenseIndex:
         if name != "cuda" or not (number or "0").isdigit():
             raise InputError(f"device {device!r} is not known; use 'cpu' or 'cuda:0'")
         ordinal = int(number or 0)
+        reason: str | None
         if not hasattr(faiss, "StandardGpuResources") or faiss.get_num_gpus() <= ordinal:
             reason = "this FAISS is the CPU build" if not hasattr(faiss, "StandardGpuResources") else "no such GPU"
+        else:
+            reason = gpu.refusal(ordinal)
+        if reason is not None:
             log.warning("device %s: %s; searching on the CPU (chimed doctor tells what is missing)", device, reason)
             return
         self._resources = faiss.StandardGpuResources()

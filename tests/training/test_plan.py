@@ -114,6 +114,7 @@ PEAKS = [
     {"rank": 8},
     {"rank": 8, "dtype": "bfloat16", "checkpointing": True},
     {"rank": 8, "dtype": "bfloat16", "autocast": True},
+    {"rank": 8, "dtype": "bfloat16", "autocast": True, "checkpointing": True},
     {"autocast": True},
 ]
 
@@ -139,6 +140,20 @@ def test_the_peak_is_what_torch_allocates(how: dict[str, Any]) -> None:
         held += event.nbytes()
         peak = max(peak, held)
     assert step.peak == pytest.approx(there + peak, rel=0.08)
+
+
+def test_the_plan_is_within_a_tenth_of_what_an_h200_took() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "gpu_training.json").read_text("utf-8"))["rows"]
+    shape = plan_of_shape(CHIMED_GPT).shape
+    measured = [row for row in rows if "GB" in row]
+    for row in measured:
+        mode, kind, optimizer = row["way"].split(", ")
+        step = Step(
+            shape, row["rows"], row["length"], dtype="bfloat16", optimizer=optimizer, chunk=1024, cuda=True,
+            rank=64 if mode == "lora" else None, autocast=mode == "lora", checkpointing=kind == "recomputed",
+        )  # fmt: skip
+        assert step.peak / 1e9 == pytest.approx(row["GB"], rel=0.1), row["way"]
+    assert len(measured) == 11
 
 
 def test_chimed_gpt_by_hand() -> None:

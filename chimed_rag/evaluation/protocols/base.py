@@ -39,6 +39,10 @@ PROTOCOLS = Registry(
 )
 
 
+_MICRO = {"f1": (2.0, 1.0, 1.0), "precision": (1.0, 1.0, 0.0), "recall": (1.0, 0.0, 1.0)}
+"""Weights of true positives, false positives and false negatives below; above stand the true positives, as weighted."""
+
+
 class Protocol(ABC):
     """How one kind of task is asked and judged."""
 
@@ -74,6 +78,27 @@ class Protocol(ABC):
     ) -> dict[str, Interval]:
         """The numbers of a run with 95 % intervals over groups (`statistics.clustered_means` and its kin); all three
         lists have one length and order, every sample counts. The first metric is the main one."""
+
+    def parts(self, metric: str, scores: Sequence[Score]) -> tuple[list[float], list[float]] | None:
+        """What each sample adds to a metric that is a ratio of two sums, for comparing two systems.
+
+        The default serves means (the score's value of that name over 1, a score without it counting as 0), "accuracy"
+        and the other outcomes as shares, and micro "f1", "precision" and "recall" where scores have `tp`, `fp`, `fn`.
+
+        Returns:
+            Numerators and denominators, one each a sample; None where the metric is no such ratio.
+        """
+        if any(metric in score.values for score in scores):
+            return [score.values.get(metric, 0.0) for score in scores], [1.0] * len(scores)
+        outcome = "correct" if metric == "accuracy" else metric
+        if outcome in ("correct", "wrong", "invalid", "error"):
+            return [float(score.outcome == outcome) for score in scores], [1.0] * len(scores)
+        if metric in _MICRO and any("tp" in score.values for score in scores):
+            tp, fp, fn = ([score.values.get(name, 0.0) for score in scores] for name in ("tp", "fp", "fn"))
+            weight, a, b = _MICRO[metric]
+            below = [weight * right + a * extra + b * missed for right, extra, missed in zip(tp, fp, fn, strict=True)]
+            return [weight * right for right in tp], below
+        return None
 
     def groups(
         self, samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]
