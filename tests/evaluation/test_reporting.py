@@ -14,6 +14,7 @@ import pytest
 from chimed_rag.errors import InputError
 from chimed_rag.evaluation import comparing
 from chimed_rag.evaluation.comparing import Comparison
+from chimed_rag.evaluation.published import Published
 from chimed_rag.evaluation.report import write_report
 from chimed_rag.evaluation.reporting import figures, sections, tables
 from chimed_rag.evaluation.reporting.curves import risk_coverage
@@ -24,7 +25,6 @@ from chimed_rag.evaluation.result import Judged, Result, TaskResult
 from chimed_rag.evaluation.samples import Card, Prediction, Sample, Score
 from chimed_rag.evaluation.statistics import Interval, Percentiles, proportion
 from chimed_rag.evaluation.tasks.loading import Task
-from chimed_rag.records import Record
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>|[链接](javascript:alert(3))$x^2$\u202e'
 
@@ -76,7 +76,7 @@ def judged(
 def _no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """No comparison and nothing published, but where a test says so."""
     monkeypatch.setattr(comparing, "compare_all", lambda pairs, metric=None: [])
-    monkeypatch.setattr(sections, "published_rows", lambda task: [])
+    monkeypatch.setattr(sections, "published", lambda task: [])
 
 
 class Page(HTMLParser):
@@ -275,20 +275,20 @@ def test_a_refused_comparison_is_told_and_spoils_no_other(monkeypatch: pytest.Mo
 
 
 def test_published_rows_stand_beside_with_source_and_caveat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class Published(Record):
-        system: str = "ChiMed-GPT"
-        metric: str = "accuracy"
-        value: float = 68.29
-        k: int = 28
-        n: int = 41
-        source: str = "paper, table 3"
-        note: str = "val split"
-        interval: Interval = proportion(28, 41)
-
-    monkeypatch.setattr(sections, "published_rows", lambda task: [Published()] if task == "考试" else [])
+    row = Published(
+        tasks=("考试",),
+        system="ChiMed-GPT",
+        metric="accuracy",
+        value=68.29,
+        k=28,
+        n=41,
+        source="paper",
+        note="val split",
+    )
+    monkeypatch.setattr(sections, "published", lambda task: [row] if task == "考试" else [])
     paths = write_report([judged("rw")], tmp_path)
-    row = "| ChiMed-GPT | accuracy | 68.29 | \\[53.0, 80.4\\] | 28 of 41 | paper, table 3 | val split |"
-    assert row in paths[1].read_text("utf-8")
+    line = "| ChiMed-GPT | accuracy | 68.29 | \\[53.0, 80.4\\] | 28 of 41 | paper | val split |"
+    assert line in paths[1].read_text("utf-8")
     assert json.loads(paths[2].read_text("utf-8"))["published"]["考试"][0]["value"] == 68.29
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from chimed_rag import __version__
 from chimed_rag.errors import InputError
+from chimed_rag.evaluation.published import Published, published
 from chimed_rag.evaluation.reporting import tables
 from chimed_rag.evaluation.reporting.curves import drawings, has_run
 from chimed_rag.evaluation.reporting.examples import Example, failures
@@ -53,8 +53,8 @@ def compose(results: Sequence[Result], *, examples: int = 0, baseline: str | Non
     for place, ((task, data), several) in enumerate(parts.items(), 1):
         pairs, refused = _compared(several, baseline)
         compared += pairs
-        rows = published_rows(task)
-        elsewhere[task] = [_plain(row) for row in rows]
+        rows = published(task)
+        elsewhere[task] = [row.model_dump(mode="json") for row in rows]
         other = data if task in apart else ""
         section = _section(f"task-{place}", several, other, pairs, refused, rows)
         sections.append(section)
@@ -76,27 +76,13 @@ def compose(results: Sequence[Result], *, examples: int = 0, baseline: str | Non
     return Report("Evaluation", intro, overview, tuple(sections), shown, text)
 
 
-def published_rows(task: str) -> Sequence[Any]:
-    """What others printed for a task (`evaluation.published`)."""
-    try:
-        found = import_module("chimed_rag.evaluation.published")
-    except ModuleNotFoundError:
-        return ()
-    return list(found.published(task))
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    found: dict[str, Any] = row.model_dump(mode="json") if hasattr(row, "model_dump") else dict(vars(row))
-    return found
-
-
 def _section(
     anchor: str,
     results: Sequence[Result],
     data: str,
     pairs: Sequence[Comparison],
     refused: Iterable[str],
-    rows: Sequence[Any],
+    rows: Sequence[Published],
 ) -> Section:
     names = tables.labels(results)
     title = results[0].task + (f" on data {data[:12]}" if data else "")

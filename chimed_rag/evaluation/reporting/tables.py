@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from chimed_rag.evaluation.published import Published
 from chimed_rag.evaluation.result import Result, TaskResult
 from chimed_rag.evaluation.statistics import Interval
 
@@ -227,7 +228,7 @@ def _p(value: float) -> str:
     return "< .0001" if value < 0.0001 else f"{value:.4f}".lstrip("0") if value < 1 else "1"
 
 
-def published_table(rows: Iterable[Any]) -> Table | None:
+def published_table(rows: Iterable[Published]) -> Table | None:
     """What others printed, as they printed it; each row with its source and what keeps it from being compared."""
     found = []
     for row in rows:
