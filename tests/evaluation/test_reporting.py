@@ -6,10 +6,13 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from chimed_rag.errors import InputError
 from chimed_rag.evaluation import comparing
@@ -374,10 +377,13 @@ def test_any_name_can_be_drawn(name: str) -> None:
         assert drawn.svg in drawn._repr_html_()
 
 
+def linear(shade: str) -> NDArray[np.float64]:
+    channels = np.array([int(shade[n : n + 2], 16) / 255 for n in (1, 3, 5)])
+    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+
+
 def luminance(shade: str) -> float:
-    channels = [int(shade[n : n + 2], 16) / 255 for n in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return float(np.array([0.2126, 0.7152, 0.0722]) @ linear(shade))
 
 
 def contrast(one: str, other: str) -> float:
@@ -395,3 +401,34 @@ def test_colours_have_the_contrast_that_is_promised(dark: bool) -> None:
         assert contrast(shade["ink"], shade[tint]) >= 7, tint
     # A drawing's colours are found again by their shades.
     assert len({light for light, _ in PALETTE.values()}) == len(PALETTE)
+
+
+CONES = {
+    "all": np.eye(3),
+    "no red": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "no green": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
+    ),
+    "no blue": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]]
+    ),
+}
+"""Machado, Oliveira and Fernandes 2009, severity 1, of linear RGB."""
+
+
+def lab(colour: NDArray[np.float64]) -> NDArray[np.float64]:
+    """CIE 1976 L*a*b* of linear RGB, white D65."""
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = to_xyz @ np.clip(colour, 0, 1) / np.array([0.9505, 1, 1.089])
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("cones", CONES)
+def test_series_stay_apart_for_all_eyes(cones: str, dark: bool) -> None:
+    assert lab(np.ones(3)) == pytest.approx([100, 0, 0], abs=0.1)
+    seen = [lab(CONES[cones] @ linear(PALETTE[name][dark])) for name in SERIES]
+    assert min(float(np.linalg.norm(one - other)) for one, other in combinations(seen, 2)) >= 20

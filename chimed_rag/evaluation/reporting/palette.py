@@ -1,8 +1,9 @@
 """The colours of a report, each for light and for dark paper.
 
-Series are blue, orange, green, purple, yellow and grey after Okabe and Ito (2008), shaded so that each mark stands at
-least 3:1 against its paper and each text 4.5:1 (WCAG 2.2). No series is told by colour alone: each also has its name
-beside it. Not covered: fonts and spacing (`html`).
+Every text, and every name beside a curve in the curve's colour, stands 4.5:1 against its paper (WCAG 2.2). The
+colours of series were searched for so that any two of them stay apart (CIE 1976, 20 at least) for eyes without red,
+green or blue cones too (Machado et al. 2009); Okabe and Ito's, shaded to that contrast, do not: 4.5. No series is told
+by colour alone: each has its name beside it. Not covered: fonts and spacing (`page.css`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ PALETTE: dict[str, tuple[str, str]] = {
     "ink": ("#1d242c", "#e8eaed"),
     "soft": ("#5a6672", "#a9b3bd"),
     "rule": ("#d9dfe5", "#3a4149"),
-    "blue": ("#0069a6", "#56b4e9"),
-    "orange": ("#bf5200", "#f09a4a"),
-    "green": ("#00805e", "#2fc49a"),
-    "purple": ("#a23b78", "#e08fc0"),
-    "yellow": ("#8a6d00", "#e3c63b"),
+    "blue": ("#0066b3", "#33b3e6"),
+    "rose": ("#cc3366", "#e64d80"),
+    "gold": ("#806600", "#ffcc33"),
+    "fourth": ("#801a66", "#cce699"),
+    "fifth": ("#80001a", "#cc8033"),
     "grey": ("#6b7680", "#98a2ac"),
     "bad": ("#a8201a", "#ff9a8f"),
     "bad-tint": ("#fdeeec", "#3a2321"),
@@ -26,7 +27,7 @@ PALETTE: dict[str, tuple[str, str]] = {
 }
 """Name to (light, dark). In a page each is a variable of the style sheet, `--NAME`."""
 
-SERIES = ("blue", "orange", "green", "purple", "yellow", "grey")
+SERIES = ("blue", "rose", "gold", "fourth", "fifth")
 """Colours of systems in one drawing, in order."""
 
 
