@@ -20,7 +20,7 @@ from chimed_rag.evaluation.comparing import Comparison
 from chimed_rag.evaluation.published import Published
 from chimed_rag.evaluation.report import write_report
 from chimed_rag.evaluation.reporting import figures, sections, tables
-from chimed_rag.evaluation.reporting.curves import risk_coverage
+from chimed_rag.evaluation.reporting.canvas import shortened
 from chimed_rag.evaluation.reporting.figures import Bar, Line
 from chimed_rag.evaluation.reporting.html import LOCAL
 from chimed_rag.evaluation.reporting.palette import PALETTE, SERIES
@@ -329,13 +329,6 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     assert first == [path.read_bytes() for path in write_report(results, tmp_path / "2")]
 
 
-def test_risk_coverage_by_hand_with_ties_and_silence() -> None:
-    # .9 right; .8 right and .8 wrong together; the silent one, wrong, comes last.
-    points = risk_coverage([0.8, None, 0.9, 0.8], [True, False, True, False])
-    assert points == [(0.25, 0.0), (0.75, pytest.approx(1 / 3)), (1.0, 0.5)]
-    assert points == risk_coverage([0.9, 0.8, 0.8, None], [True, False, True, False])  # whatever the order
-
-
 def test_drawings_follow_what_the_results_have(tmp_path: Path) -> None:
     four = {"n": Interval(value=4, low=4, high=4), "confidence": Interval(value=0.55, low=0.5, high=0.6)}
     bins = {"confidence: 0.5–0.6": four | {"accuracy": proportion(2, 4)}}
@@ -344,6 +337,7 @@ def test_drawings_follow_what_the_results_have(tmp_path: Path) -> None:
     page = Page(write_report([judged("rrwwrrww", groups=bins | noise | other)], tmp_path)[0])
     for said in ("accuracy (strict-v1)", "4 of 8 samples", "Risk–coverage (strict-v1)", "accuracy by noise, with"):
         assert said in page.text
+    assert "area beneath: 系统" in page.text and "(a confidence that knows nothing 0.500)" in page.text
     assert "accuracy by subject" not in page.text
     assert len([tag for tag, _ in page.elements if tag == "svg"]) == 4
 
@@ -373,7 +367,7 @@ def test_any_name_can_be_drawn(name: str) -> None:
         texts = [
             found.text or "" for found in ElementTree.fromstring(drawn.svg).iter("{http://www.w3.org/2000/svg}text")
         ]
-        assert figures.shortened(name) in texts
+        assert shortened(name) in texts
         assert drawn.svg in drawn._repr_html_()
 
 

@@ -97,36 +97,29 @@ def _bins(result: TaskResult) -> list[dict[str, Interval]]:
     return [one for name, one in result.groups.items() if name.startswith("confidence: ") and wanted <= one.keys()]
 
 
-def risk_coverage(sure: Sequence[float | None], right: Sequence[bool]) -> list[tuple[float, float]]:
-    """(share answered, share of wrong among them) from the surest on; equals are answered together, who does not say
-    how sure is the least sure (El-Yaniv and Wiener 2010)."""
-    order = sorted(
-        ((-math.inf if s is None else s, r) for s, r in zip(sure, right, strict=True)), key=lambda one: -one[0]
-    )
-    points, wrong = [], 0
-    for place, (value, good) in enumerate(order, 1):
-        wrong += not good
-        if place == len(order) or order[place][0] != value:
-            points.append((place / len(order), wrong / place))
-    return points
-
-
 def _risk(judged: Sequence[tuple[TaskResult, str]], prefix: str) -> Iterator[Drawing]:
-    curves = []
-    for result, name in judged:
-        if not has_run(result):
-            continue
-        pairs = list(zip(result.run.predictions, result.run.scores, strict=True))
-        right = [_right(score) for _, score in pairs]
-        sure = [p.confidence if p.confidence is not None else s.values.get("confidence") for p, s in pairs]
-        known = [(s, r) for s, r in zip(sure, right, strict=True) if r is not None]
-        points = risk_coverage([s for s, _ in known], [bool(r) for _, r in known]) if known else []
-        if len(points) > 2:
-            curves.append(Line(name, points))
+    from chimed_rag.evaluation.metrics.curves import risk_coverage
+
+    curves: list[Line] = []
+    areas: list[str] = []
+    for result, name in (one for one in judged if has_run(one[0])):
+        sure, right = [], []
+        for prediction, score in zip(result.run.predictions, result.run.scores, strict=True):
+            if (value := _right(score)) is not None:
+                right.append(value)
+                told = prediction.confidence
+                sure.append(score.values.get("confidence") if told is None else told)
+        if len(set(sure)) > 2 and len(curves) < _MOST:
+            curve = risk_coverage(sure, right)
+            curves.append(Line(name, list(zip(curve.coverage.tolist(), curve.risk.tolist(), strict=True))))
+            areas.append(f"{name} {number(curve.aurc)} (a confidence that knows nothing {number(curve.at_random)})")
     if curves:
-        said = f"Risk–coverage ({judged[0][0].protocol}): share of errors among the surest answers of each system"
+        said = (
+            f"Risk–coverage ({judged[0][0].protocol}): share of errors among the surest answers of each system; area"
+            f" beneath: {', '.join(areas)}"
+        )
         yield lines(
-            f"{prefix}-risk", "Risk–coverage", curves[:_MOST], x="share of questions answered", y="share of errors",
+            f"{prefix}-risk", "Risk–coverage", curves, x="share of questions answered", y="share of errors",
             unit_square=True, caption=said,
         )  # fmt: skip
 

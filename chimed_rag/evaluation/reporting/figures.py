@@ -1,30 +1,18 @@
-"""Drawings of results as SVG that takes its colours and letters from the page around it (matplotlib, without pyplot).
+"""Drawings of results: rows with intervals, scales beside responders without a mind, curves. All as SVG (`canvas`).
 
-Names may be in any script: matplotlib measures stand-ins of like width, and the names are put in afterwards as text,
-so that the reader's own fonts write them. Not covered: which numbers are drawn (`curves`), and the page (`html`).
+Not covered: which numbers are drawn (`curves`), and the page around (`html`).
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
-from io import StringIO
 from typing import Any, NamedTuple
 
-from chimed_rag.errors import MissingExtraError
-from chimed_rag.evaluation.reporting.palette import SERIES, light, variables_for
+from chimed_rag.evaluation.reporting.canvas import EM, SIZE, Canvas, ems, shortened
+from chimed_rag.evaluation.reporting.palette import SERIES, light
 from chimed_rag.evaluation.statistics import Interval
-from chimed_rag.rendering import one_line
 
-_WIDTH = 4.8
-"""Inches; the page scales drawings, on a telephone to about two thirds."""
-_SIZE = 9.5
-_EM = _SIZE / 72
-_LONGEST = 30
-"""Ems of a name in a drawing; the tables have it whole."""
 _BESIDE = 14
 """Ems of a name beside a curve."""
 _ROW = 0.44
@@ -62,91 +50,17 @@ class Line(NamedTuple):
     points: Sequence[tuple[float, float | Interval]]
 
 
-class _Canvas:
-    """A figure with one way to write on it."""
-
-    def __init__(self, height: float) -> None:
-        try:
-            from matplotlib.figure import Figure
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("matplotlib", "evaluation") from error
-        self.figure = Figure(figsize=(_WIDTH, height), facecolor="none")
-        self.height = height
-        self._texts: list[str] = []
-
-    def axes(self, left: float, bottom: float, right: float, top: float) -> Any:
-        """Axes with these margins in inches, bare but for a line below."""
-        wide, high = _WIDTH, self.height
-        axes = self.figure.add_axes(
-            (left / wide, bottom / high, (wide - left - right) / wide, (high - bottom - top) / high)
-        )
-        axes.set_facecolor("none")
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
-        axes.spines["bottom"].set_color(light("rule"))
-        axes.tick_params(labelsize=_SIZE - 1, colors=light("soft"), length=3, color=light("rule"))
-        axes.grid(axis="both", color=light("rule"), linewidth=0.6)
-        axes.set_axisbelow(True)
-        return axes
-
-    def write(
-        self, axes: Any, x: float, y: float, text: str, color: str = "ink", longest: float = _LONGEST, **how: Any
-    ) -> None:
-        """A text of so many ems at most at a place of the axes; `how` as matplotlib's `annotate` takes it."""
-        shown = shortened(text, longest)
-        stand_in = "n" * max(1, round(ems(shown) / 0.63))  # an n of matplotlib's own font is 0.63 em
-        how = {"fontsize": _SIZE, "color": light(color), "annotation_clip": False, "va": "center"} | how
-        axes.annotate(stand_in, (x, y), gid=f"text-{len(self._texts)}", parse_math=False, **how)
-        self._texts.append(shown)
-
-    def svg(self, name: str, title: str) -> str:
-        """The drawing; `name` keeps its ids apart from those of other drawings on the page."""
-        import matplotlib
-
-        stream = StringIO()
-        # Settings of the whole process, put back at once: letters stay text, and the same drawing has the same ids.
-        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
-            self.figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-        drawn = stream.getvalue()
-        drawn = drawn[drawn.index("<svg") :].strip()
-        drawn = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", drawn, flags=re.DOTALL)
-        drawn = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", drawn, count=1)
-        drawn = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1)
-        for place, text in enumerate(self._texts):
-            held = re.compile(rf'(<g id="text-{place}">.*?<text[^>]*>)[^<]*(</text>)', re.DOTALL)
-            drawn = held.sub(lambda found, text=text: found[1] + escape(text) + found[2], drawn, count=1)  # type: ignore[misc]
-        drawn = re.sub(r"font: ((?:\d+ )?[\d.]+px) [^;\"]*", r"font: \1 var(--sans, sans-serif)", drawn)
-        drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawn)
-        label = f'<svg role="img" aria-label="{escape(one_line(title))}"'
-        return variables_for(drawn.replace("<svg", label, 1))
-
-
-def ems(text: str) -> float:
-    """About how wide a text is, in ems: full-width characters 1, others .58."""
-    return sum(1.0 if unicodedata.east_asian_width(one) in "WF" else 0.58 for one in text)
-
-
-def shortened(text: str, longest: float = _LONGEST) -> str:
-    """One line, cut where it is wider than so many ems."""
-    text = one_line(text)
-    if ems(text) <= longest:
-        return text
-    while ems(text) > longest - 1:
-        text = text[:-1]
-    return text + "…"
-
-
 def bars(name: str, title: str, rows: Sequence[Bar], *, caption: str = "") -> Drawing:
     """A row a system: its name, a dot at its value and a bar over its interval; baselines are hollow and grey."""
     top, bottom = 0.06, 0.32
-    canvas = _Canvas(_ROW * len(rows) + top + bottom)
+    canvas = Canvas(_ROW * len(rows) + top + bottom)
     axes = canvas.axes(0.15, bottom, _VALUE, top)
     _rows(canvas, axes, rows)
     _limits(axes, rows)
     return Drawing(canvas.svg(name, title), caption or title)
 
 
-def _rows(canvas: _Canvas, axes: Any, rows: Sequence[Bar]) -> None:
+def _rows(canvas: Canvas, axes: Any, rows: Sequence[Bar]) -> None:
     for place, row in enumerate(rows):
         color = "grey" if row.quiet else "blue"
         value = row.mean.value if isinstance(row.mean, Interval) else row.mean
@@ -206,7 +120,7 @@ def scale(name: str, title: str, rows: Sequence[Bar], marks: Mapping[str, float]
     """A scale: a row a system, and a dashed line where each responder without a mind stands; those of one value share
     it. The outermost are named, and the one that most share: more names would lie over each other."""
     top, bottom = 0.45, 0.36
-    canvas = _Canvas(_ROW * len(rows) + top + bottom)
+    canvas = Canvas(_ROW * len(rows) + top + bottom)
     axes = canvas.axes(0.15, bottom, _VALUE, top)
     _rows(canvas, axes, rows)
     _limits(axes, [*rows, *(Bar(who, value, quiet=True) for who, value in marks.items())])
@@ -214,7 +128,7 @@ def scale(name: str, title: str, rows: Sequence[Bar], marks: Mapping[str, float]
     return Drawing(canvas.svg(name, title), caption or title)
 
 
-def _responders(canvas: _Canvas, axes: Any, marks: Mapping[str, float]) -> None:
+def _responders(canvas: Canvas, axes: Any, marks: Mapping[str, float]) -> None:
     several = sorted(merged(marks).items(), key=lambda one: one[1])
     counts = {who: sum(round(value, 6) == at for value in marks.values()) for who, at in several}
     fullest = max(several, key=lambda one: counts[one[0]])
@@ -226,7 +140,7 @@ def _responders(canvas: _Canvas, axes: Any, marks: Mapping[str, float]) -> None:
             over = (who, value) == fullest and len(several) > 1
             canvas.write(
                 axes, value, 1, who, "soft", 16, ha="left" if place < 0.3 else "right" if place > 0.7 else "center",
-                fontsize=_SIZE - 1.5, xycoords=axes.get_xaxis_transform(), xytext=(0, 20 if over else 7),
+                fontsize=SIZE - 1.5, xycoords=axes.get_xaxis_transform(), xytext=(0, 20 if over else 7),
                 textcoords="offset points",
             )  # fmt: skip
 
@@ -243,9 +157,9 @@ def lines(
     caption: str = "",
 ) -> Drawing:
     """Curves over one pair of axes, each named at its right end; an interval of a point is a thin bar."""
-    canvas = _Canvas(2.9)
+    canvas = Canvas(2.9)
     widest = max(ems(shortened(one.name, _BESIDE)) for one in curves) if len(curves) > 1 else 0
-    axes = canvas.axes(0.6, 0.55, widest * _EM + 0.2, 0.15)
+    axes = canvas.axes(0.6, 0.55, widest * EM + 0.2, 0.15)
     if diagonal:
         axes.plot([0, 1], [0, 1], color=light("grey"), linewidth=1, linestyle=(0, (3, 2)))
     ends = []
@@ -270,7 +184,7 @@ def lines(
     return Drawing(canvas.svg(name, title), caption or title)
 
 
-def _name_ends(canvas: _Canvas, axes: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
+def _name_ends(canvas: Canvas, axes: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Names beside the right edge, in the order of the ends and pushed apart where these lie close."""
     low, high = axes.get_ylim()
     gap = 0.075 * (high - low)
