@@ -1,4 +1,5 @@
-"""The parts of a report: what stands in it (`tables`), drawings (`curves`, `figures`, `canvas`), and its forms (`html`, `markdown`).
+"""The parts of a report.
 
-`evaluation.report.write_report` puts them together. Not covered: taking the numbers.
+What stands in it: `sections`, `tables`, `examples`. Drawings: `curves`, `figures`, `canvas`, `palette`. Its forms:
+`html`, `markdown`. `evaluation.report.write_report` puts them together. Not covered: taking the numbers.
 """
