@@ -5,6 +5,7 @@ Not covered: what is measured (`chimed_rag.evaluation`); tasks with a command of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,12 @@ DataOption = Annotated[
     str | None, typer.Option("--data", help="A file, the folder of the official files, or a set on a hub (owner/name).")
 ]
 MovedOption = Annotated[str | None, typer.Option("--data", help="Where the task's data lie now, if they have moved.")]
+
+
+OverlapOption = Annotated[
+    list[str] | None,
+    typer.Option("--overlap", help="An index, a training run or a file: how much of the questions stands in it."),
+]
 
 
 class Tasks(TyperGroup):
@@ -57,6 +64,7 @@ def task(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="What a system takes besides, such as k=5; may be repeated.")
     ] = None,
+    overlap: OverlapOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measures a system on a task that has a card; chimed evaluate tasks lists them.
@@ -82,11 +90,19 @@ def task(
             options=_options(settings or []),
             progress=lambda done, of: report(f"of {of:,} asked", done),
         )
+    result = _overlapping(result, overlap or ())
     show(result, as_json)
     if out is not None and not as_json:
         say(f"written: {out}; chimed evaluate report {out} --out DIR shows it")
     if result.counts.get("error", 0) == result.n:
         raise typer.Exit(1)
+
+
+def _overlapping(result: TaskResult, sources: Sequence[str]) -> TaskResult:
+    """The result with a note a source on how much of its questions stands there."""
+    from chimed_rag.evaluation.contamination import noted, overlap
+
+    return noted(result, *(overlap(result.run.task, source) for source in sources))
 
 
 def _options(pairs: list[str]) -> dict[str, str]:
@@ -211,14 +227,16 @@ def report(
         int, typer.Option(min=0, help="Failures shown a task; they quote the data, so keep such a report to yourself.")
     ] = 0,
     baseline: Annotated[str | None, typer.Option(help="The system that the others are compared with.")] = None,
+    overlap: OverlapOption = None,
 ) -> None:
     """Writes a report of runs: HTML, Markdown, JSON."""
-    from chimed_rag.evaluation import report as reports
+    from chimed_rag.evaluation.report import write_report
+    from chimed_rag.evaluation.result import TaskResult
 
     results = [_result_at(path) for path in runs]
-    written = reports.write_report(  # type: ignore[attr-defined,unused-ignore]
-        results, out, examples=examples, baseline=baseline
-    )
+    if overlap:
+        results = [_overlapping(one, overlap) if isinstance(one, TaskResult) else one for one in results]
+    written = write_report(results, out, examples=examples, baseline=baseline)
     for path in written:
         say(f"written: {path}")
 

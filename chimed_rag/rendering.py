@@ -61,7 +61,8 @@ def _clean(text: str) -> str:
     return _UNSAFE.sub("", _LINE_ENDS.sub("\n", text))
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
+    """The text on one line, without characters that a terminal obeys or that show it in another order."""
     return " ".join(_clean(text).split())
 
 
@@ -121,15 +122,15 @@ def _paragraphs(answer: Answer) -> list[list[tuple[str, Sentence]]]:
 
 def _title(place: Citation | Evidence) -> tuple[str, str]:
     """The title (or what stands in for it) and the path of headings below it."""
-    title = _line(place.title) or _line(place.source) or _line(place.document_id)
-    headings = [heading for heading in map(_line, place.headings) if heading and heading != title]
+    title = one_line(place.title) or one_line(place.source) or one_line(place.document_id)
+    headings = [heading for heading in map(one_line, place.headings) if heading and heading != title]
     return title, "".join(f" › {heading}" for heading in headings)
 
 
 def _details(place: Citation | Evidence) -> str:
     title, _ = _title(place)
     parts = [f"第 {place.page} 页" if place.page is not None else "", place.source, place.date, place.licence]
-    return " · ".join(part for part in map(_line, parts) if part and part != title)
+    return " · ".join(part for part in map(one_line, parts) if part and part != title)
 
 
 # HTML.
@@ -141,7 +142,8 @@ def _style() -> str:
     return "<style>" + re.sub(r"/\*.*?\*/|\n\s*", "", css, flags=re.DOTALL) + "</style>"
 
 
-def _esc(text: str) -> str:
+def html_text(text: str) -> str:
+    """Literal text within HTML, or within a quoted attribute."""
     return html.escape(_clean(text))
 
 
@@ -152,24 +154,24 @@ def _fragment(label: str, parts: Iterable[str], data: str = "") -> str:
 def _implicit_html(answer: Answer) -> str:
     """The implicit label as data attributes; a fragment has no head for a <meta> of its own."""
     fields = {"label": "1", "producer": answer.label.producer, "id": answer.label.content_id}
-    return "".join(f' data-aigc-{name}="{_esc(_line(value))}"' for name, value in fields.items())
+    return "".join(f' data-aigc-{name}="{html_text(one_line(value))}"' for name, value in fields.items())
 
 
 def _foot(answer: Answer) -> str:
     """The explicit label, which every form ends with, and the generator."""
-    by = f" · 生成：{_line(answer.generator)}" if answer.generator and _paragraphs(answer) else ""
-    return _line(answer.label.text) + by
+    by = f" · 生成：{one_line(answer.generator)}" if answer.generator and _paragraphs(answer) else ""
+    return one_line(answer.label.text) + by
 
 
 def _heading(text: str) -> str:
     # Not <h2>: notebooks list headings in their table of contents and set them in a style of their own.
-    return f'<p class="chimed-question" role="heading" aria-level="2">{_esc(text)}</p>'
+    return f'<p class="chimed-question" role="heading" aria-level="2">{html_text(text)}</p>'
 
 
 def _notice_html(notice: Notice) -> str:
     label, tone = _NOTICES.get(notice.kind, _OTHER_NOTICE)
     role = "alert" if notice.kind == "emergency" else "note"
-    return f'<p class="chimed-notice chimed-{tone}" role="{role}"><b>{label}</b>{_esc(notice.text)}</p>'
+    return f'<p class="chimed-notice chimed-{tone}" role="{role}"><b>{label}</b>{html_text(notice.text)}</p>'
 
 
 def _sentence_html(sentence: Sentence, prefix: str) -> str:
@@ -177,12 +179,12 @@ def _sentence_html(sentence: Sentence, prefix: str) -> str:
         f'<sup><a href="#{prefix}-{number}" aria-label="出处 {number}">[{number}]</a></sup>'
         for number in _numbers(sentence)
     )
-    text = _esc(sentence.text)
+    text = html_text(sentence.text)
     if sentence.verdict == "supported":
         return text + links
     kind, tone = ("unsupported", "red") if sentence.verdict == "unsupported" else ("unchecked", "grey")
     failed = "；".join(check.detail or check.name for check in sentence.checks if check.verdict == "failed")
-    hint = f' title="{_esc(failed)}"' if failed else ""
+    hint = f' title="{html_text(failed)}"' if failed else ""
     flag = f'<span class="chimed-flag chimed-{tone}"{hint}>{_FLAGS[sentence.verdict]}</span>'
     return f'<span class="chimed-{kind}">{text}</span>{links}{flag}'
 
@@ -210,9 +212,9 @@ def _marked(text: str, marks: Iterable[tuple[int, int]]) -> str:
     for begin, end in sorted(marks):
         begin = max(begin, position)
         if begin < end:
-            pieces += [_esc(text[position:begin]), f"<mark>{_esc(text[begin:end])}</mark>"]
+            pieces += [html_text(text[position:begin]), f"<mark>{html_text(text[begin:end])}</mark>"]
             position = end
-    return "".join([*pieces, _esc(text[position:])])
+    return "".join([*pieces, html_text(text[position:])])
 
 
 def _details_html(summary: str, body: str, *, anchor: str = "", opened: bool = False) -> str:
@@ -228,8 +230,8 @@ def _summary_html(place: Citation | Evidence, number: int | None, extra: str = "
     title, path = _title(place)
     shown = "" if number is None else f'<span class="chimed-number">[{number}]</span>'
     meta = " · ".join(part for part in (_details(place), extra) if part)
-    name = f'<span class="chimed-title">{_esc(title)}<span class="chimed-path">{_esc(path)}</span></span>'
-    return shown + name + (f'<span class="chimed-meta">{_esc(meta)}</span>' if meta else "")
+    name = f'<span class="chimed-title">{html_text(title)}<span class="chimed-path">{html_text(path)}</span></span>'
+    return shown + name + (f'<span class="chimed-meta">{html_text(meta)}</span>' if meta else "")
 
 
 def _passage_html(text: str) -> str:
@@ -237,7 +239,7 @@ def _passage_html(text: str) -> str:
 
 
 def _link_html(url: str) -> str:
-    address = _esc(_web_address(url))
+    address = html_text(_web_address(url))
     link = f'<a class="chimed-url" href="{address}" target="_blank" rel="noopener noreferrer">{address}</a>'
     return link if address else ""
 
@@ -251,7 +253,7 @@ def _citation_html(group: Sequence[Citation], evidence: dict[str, Evidence], pre
         if passage is not None and (marks := _marks(passage, citation)):
             marked.setdefault(citation.chunk_id, []).extend(marks)
         else:
-            alone.append(f"<mark>{_esc(citation.quote)}</mark>")
+            alone.append(f"<mark>{html_text(citation.quote)}</mark>")
     texts = [_marked(evidence[chunk_id].text, marks) for chunk_id, marks in marked.items()] + alone
     links = "".join(map(_link_html, dict.fromkeys(citation.url for citation in group)))
     first = group[0]
@@ -260,7 +262,7 @@ def _citation_html(group: Sequence[Citation], evidence: dict[str, Evidence], pre
 
 
 def _evidence_html(evidence: Evidence, number: int | None = None, extra: str = "", *, opened: bool = False) -> str:
-    body = _passage_html(_esc(evidence.text)) + _link_html(evidence.url)
+    body = _passage_html(html_text(evidence.text)) + _link_html(evidence.url)
     return _details_html(_summary_html(evidence, number, extra), body, opened=opened)
 
 
@@ -271,7 +273,7 @@ def answer_html(answer: Answer) -> str:
     parts = [_heading(answer.question), *map(_notice_html, _notices(answer))]
     if answer.abstention is not None:
         label = f"<b>未能回答：{_REASONS[answer.abstention.reason]}</b>"
-        parts.append(f'<div class="chimed-abstention" role="note">{label}{_esc(answer.abstention.text)}</div>')
+        parts.append(f'<div class="chimed-abstention" role="note">{label}{html_text(answer.abstention.text)}</div>')
     paragraphs = _paragraphs(answer)
     for paragraph in paragraphs:
         text = "".join(blank + _sentence_html(sentence, prefix) for blank, sentence in paragraph)
@@ -288,7 +290,7 @@ def answer_html(answer: Answer) -> str:
             parts.append(f'<details class="chimed-folded"><summary>{_others_label(answer, others)}</summary>')
             parts += [*map(_evidence_html, others), "</details>"]
         parts.append("</section>")
-    parts.append(f'<p class="chimed-foot" role="note">{_esc(_foot(answer))}</p>')
+    parts.append(f'<p class="chimed-foot" role="note">{html_text(_foot(answer))}</p>')
     return _fragment("医学问答", parts, _implicit_html(answer))
 
 
@@ -309,18 +311,18 @@ def conversation_html(
 
     A notice that stood above already is left out, except an emergency. `labels` are those of generated content.
     """
-    parts = [f'<p class="chimed-label">{_esc(note)}</p>'] if note else []
+    parts = [f'<p class="chimed-label">{html_text(note)}</p>'] if note else []
     told: set[str] = set()
     for question, understood, notices, answer in turns:
         parts.append(_heading(question))
         if understood != question:
-            parts.append(f'<p class="chimed-label">理解为：{_esc(understood)}</p>')
+            parts.append(f'<p class="chimed-label">理解为：{html_text(understood)}</p>')
         parts += [_notice_html(one) for one in notices if one.kind == "emergency" or one.text not in told]
         told.update(one.text for one in notices)
-        parts.append(f'<p class="chimed-answer">{_esc(answer) or _EMPTY}</p>')
+        parts.append(f'<p class="chimed-answer">{html_text(answer) or _EMPTY}</p>')
     if not turns:
         parts.append('<p class="chimed-answer">还没有提问。</p>')
-    parts += [f'<p class="chimed-foot" role="note">{_esc(_line(label))}</p>' for label in labels]
+    parts += [f'<p class="chimed-foot" role="note">{html_text(one_line(label))}</p>' for label in labels]
     return _fragment("医学对话", parts)
 
 
@@ -333,9 +335,14 @@ _MARKUP = str.maketrans(
 _BLOCK_START = re.compile(r"^(\d*)(?=[-+=.)])")
 
 
-def _md(text: str) -> str:
+def markdown_text(text: str) -> str:
     """One line of literal text, wherever in a Markdown line it stands."""
-    return _BLOCK_START.sub(r"\1\\", _line(text).translate(_MARKUP))
+    return _BLOCK_START.sub(r"\1\\", markdown_cell(text))
+
+
+def markdown_cell(text: str) -> str:
+    """One line of literal text that does not begin a Markdown line, such as a cell of a table."""
+    return one_line(text).translate(_MARKUP)
 
 
 def _where(place: Citation | Evidence) -> str:
@@ -351,26 +358,31 @@ def _numbered(sentence: Sentence, text: str) -> str:
 def _source_markdown(group: Sequence[Citation]) -> str:
     addresses = dict.fromkeys(_web_address(citation.url).replace("$", "%24") for citation in group)
     links = "".join(f" · <{address}>" for address in addresses if address)
-    quotes = "\n  >\n".join(f"  > {_md(citation.quote)}" for citation in group)
-    return f"- **[{group[0].number}]** {_md(_where(group[0]))}{links}\n{quotes}"
+    quotes = "\n  >\n".join(f"  > {markdown_text(citation.quote)}" for citation in group)
+    return f"- **[{group[0].number}]** {markdown_text(_where(group[0]))}{links}\n{quotes}"
 
 
 def answer_markdown(answer: Answer) -> str:
     """Markdown: the question, notices as block quotes, sentences with [1][2], then the list of sources with quotes."""
-    blocks = [f"### {_md(answer.question)}"]
-    blocks += [f"> **{_notice_label(notice)}** {_md(notice.text)}" for notice in _notices(answer)]
+    blocks = [f"### {markdown_text(answer.question)}"]
+    blocks += [f"> **{_notice_label(notice)}** {markdown_text(notice.text)}" for notice in _notices(answer)]
     if answer.abstention is not None:
-        blocks.append(f"**未能回答：{_REASONS[answer.abstention.reason]}。** {_md(answer.abstention.text)}")
+        blocks.append(f"**未能回答：{_REASONS[answer.abstention.reason]}。** {markdown_text(answer.abstention.text)}")
     paragraphs = _paragraphs(answer)
     for paragraph in paragraphs:
-        blocks.append("".join(blank + _numbered(sentence, _md(sentence.text)) for blank, sentence in paragraph))
+        blocks.append(
+            "".join(blank + _numbered(sentence, markdown_text(sentence.text)) for blank, sentence in paragraph)
+        )
     if not paragraphs and answer.abstention is None:
         blocks.append(_EMPTY)
     if groups := _citations(answer):
         blocks += ["**出处**", "\n".join(map(_source_markdown, groups.values()))]
     if others := _others(answer):
-        blocks += [f"**{_others_label(answer, others)}**", "\n".join(f"- {_md(_where(other))}" for other in others)]
-    blocks += [_md(_foot(answer)), _implicit_markdown(answer)]
+        blocks += [
+            f"**{_others_label(answer, others)}**",
+            "\n".join(f"- {markdown_text(_where(other))}" for other in others),
+        ]
+    blocks += [markdown_text(_foot(answer)), _implicit_markdown(answer)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -382,7 +394,7 @@ def _implicit_markdown(answer: Answer) -> str:
 
 def _source_text(group: Sequence[Citation]) -> str:
     addresses = dict.fromkeys(_web_address(citation.url) for citation in group)
-    lines = [f"“{_line(citation.quote)}”" for citation in group] + [address for address in addresses if address]
+    lines = [f"“{one_line(citation.quote)}”" for citation in group] + [address for address in addresses if address]
     return "\n    ".join([f"[{group[0].number}] {_where(group[0])}", *lines])
 
 
@@ -393,13 +405,13 @@ def answer_text(answer: Answer, *, told: bool = False) -> str:
     """
     notices = [(notice.kind, _notice_text(notice)) for notice in _notices(answer)]
     urgent = [text for kind, text in notices if kind == "emergency"]
-    blocks = [] if told else ["\n".join(urgent), f"问：{_line(answer.question)}"]
+    blocks = [] if told else ["\n".join(urgent), f"问：{one_line(answer.question)}"]
     blocks.append("\n".join(text for kind, text in notices if kind != "emergency"))
     if answer.abstention is not None:
-        blocks.append(f"未能回答：{_REASONS[answer.abstention.reason]}。{_line(answer.abstention.text)}")
+        blocks.append(f"未能回答：{_REASONS[answer.abstention.reason]}。{one_line(answer.abstention.text)}")
     paragraphs = _paragraphs(answer)
     for paragraph in paragraphs if not told else ():
-        blocks.append("".join(blank + _numbered(sentence, _line(sentence.text)) for blank, sentence in paragraph))
+        blocks.append("".join(blank + _numbered(sentence, one_line(sentence.text)) for blank, sentence in paragraph))
     if not paragraphs and answer.abstention is None:
         blocks.append(_EMPTY)
     if groups := _citations(answer):
@@ -413,11 +425,11 @@ def answer_text(answer: Answer, *, told: bool = False) -> str:
 def event_text(event: Event) -> str:
     """What a terminal shows of an event of `MedQA.stream` when it comes; nothing for what comes with the end."""
     if event.kind == "sentence":
-        return _numbered(event.sentence, _line(event.sentence.text)) + "\n"
+        return _numbered(event.sentence, one_line(event.sentence.text)) + "\n"
     if event.kind == "notice" and event.notice.kind in ("emergency", "extractive"):
         return _notice_text(event.notice) + "\n"
     return "\n" + answer_text(event.answer, told=True) if event.kind == "done" else ""
 
 
 def _notice_text(notice: Notice) -> str:
-    return f"【{_notice_label(notice)}】{_line(notice.text)}"
+    return f"【{_notice_label(notice)}】{one_line(notice.text)}"

@@ -7,7 +7,6 @@ between 0 and 1. Not covered: whether what is written is true, and intervals (`g
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimed_rag.errors import InputError
+from chimed_rag.evaluation.metrics.text import Characters
 from chimed_rag.generation.language_model import Completion
 
 Scores = NDArray[np.float64]
@@ -34,14 +34,6 @@ class Overlap(NamedTuple):
     rouge2: Scores
     rouge_l: Scores
     corpus_bleu: float
-
-
-class Characters:
-    """Tokenizer of rouge-score: each character that is not blank is a token; width and case make no difference."""
-
-    def tokenize(self, text: str) -> list[str]:
-        """The characters."""
-        return [sign for sign in unicodedata.normalize("NFKC", text).lower() if not sign.isspace()]
 
 
 def text_overlap(candidates: Sequence[str], references: Sequence[str]) -> Overlap:
@@ -70,15 +62,6 @@ def text_overlap(candidates: Sequence[str], references: Sequence[str]) -> Overla
     corpus = BLEU(tokenize="zh").corpus_score(list(candidates), [list(references)]).score / 100
     bleu1, bleu2, rouge1, rouge2, rouge_l = rows.T
     return Overlap(bleu1, bleu2, rouge1, rouge2, rouge_l, corpus)
-
-
-def distinct_n(texts: Sequence[str], n: int) -> float:
-    """Different n-grams of characters as a share of all, over all texts (Li et al. 2016, arXiv:1510.03055).
-
-    It falls with the length of the texts: compare sets of like length. 0 where there is none.
-    """
-    grams = [gram for text in texts for gram in _grams(text, n)]
-    return len(set(grams)) / len(grams) if grams else 0.0
 
 
 def repetition_rate(texts: Sequence[str], n: int = 4) -> Scores:

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from chimed_rag.evaluation.metrics.text import distinct_n
 from chimed_rag.evaluation.statistics import bootstrap_means, bootstrap_ratios
 from training.candidates import Group, Score
 from training.gates import Gate, paired
-from training.overlap import distinct_n
 from training.prefer import LEAST_STOPS, MOST_LONGER
 from training.selection import best_of, divergence, rewarded
 

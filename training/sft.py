@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from chimed_rag.errors import InputError
+from chimed_rag.evaluation.metrics.text import distinct_n
 from chimed_rag.generation.chat import Rendered, Renderer
 from training.answers import Replies, answers, compared, gates, scores
 from training.batches import Conversations, Padded, packed, render
@@ -26,7 +27,6 @@ from training.fitting import arguments, device_name, fit, quiet, whole
 from training.gates import Gate, conclude
 from training.language import fast_bf16, load_policy, save_model, with_lora
 from training.merge import end_replies, save_merged
-from training.overlap import distinct_n
 from training.run import Run
 from training.stages import Stage, StageSettings
 

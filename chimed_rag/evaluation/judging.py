@@ -55,7 +55,7 @@ def judged(
         data_sha256=task.data_sha256,
         metrics=rounded(rules.metrics(samples, predictions, scores)),
         latency_ms=percentiles(took) if took else None,
-        versions=library_versions(*rules.libraries),
+        versions=library_versions(*rules.libraries) | rules.versions,
         counts=counts,
         groups={name: rounded(one) for name, one in rules.groups(samples, predictions, scores).items()},
         baselines=rules.baselines(samples),

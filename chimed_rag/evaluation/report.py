@@ -1,10 +1,16 @@
-"""A result as a table for people (rich). Not covered: JSON, which is `model_dump_json()` of the result."""
+"""A result as a table for people (rich); and many results as a report: one HTML page, Markdown, JSON.
+
+Not covered: the JSON of one result, which is its `model_dump_json()`; what stands in a report (`reporting`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from rich.table import Table
 
-from chimed_rag.evaluation.result import Result
+from chimed_rag.evaluation.result import Result, TaskResult
 from chimed_rag.evaluation.tuning import TuningResult
 
 
@@ -47,3 +53,39 @@ def tuning_tables(result: TuningResult) -> list[Table]:
         cells = (f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in (mean, result.held_out[name]))
         worth.add_row(name, *cells)
     return [tried, worth]
+
+
+def write_report(
+    results: Sequence[TaskResult | Result], folder: str | Path, *, examples: int = 0, baseline: str | None = None
+) -> list[Path]:
+    """Writes report.html (self-contained, with drawings), report.md and report.json; returns their paths.
+
+    All three hold numbers, names and versions, and no text of a sample or of a reply. Tasks stand apart, within a task
+    what was measured on other data; nothing is averaged over tasks.
+
+    Args:
+        folder: made if it is not there; what lies there by these names is replaced.
+        examples: where above 0, report.local.html is written too: the same page with up to so many failures of each
+            kind and system, texts of the data among them. It says that it must not be published.
+        baseline: the system that all others are compared with; None compares every two on one task.
+
+    Raises:
+        InputError: no results; examples below 0, or of results without samples; no system of that name.
+        MissingExtraError: matplotlib or scipy is not installed.
+    """
+    from chimed_rag.evaluation.reporting import html, markdown
+    from chimed_rag.evaluation.reporting.sections import compose
+
+    made = compose(results, examples=examples, baseline=baseline)
+    pages = {
+        "report.html": html.page(made.title, made.intro, made.overview, made.sections, {}),
+        "report.md": markdown.page(made.title, made.intro, made.overview, made.sections),
+        "report.json": made.json,
+    }
+    if examples:
+        pages["report.local.html"] = html.page(made.title, made.intro, made.overview, made.sections, made.examples)
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+        (target / name).write_text(text, "utf-8", newline="\n")
+    return [target / name for name in pages]

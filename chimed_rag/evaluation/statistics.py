@@ -6,6 +6,7 @@ Not covered: the comparison of two systems.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +126,7 @@ def _bootstrapped(
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(f"means need columns of one length of at least 1, not {sorted(lengths)}")
     table = np.stack([np.asarray(column, dtype=np.float64) for column in columns.values()])
+    table = table[:, np.lexsort(table[::-1])]  # what is drawn goes by place: the order of the rows shall not matter
     values = low = high = statistic(table)
     if table.shape[1] > 1:
         try:
@@ -149,7 +151,7 @@ def _bootstrapped(
 
 
 def clustered_means(
-    columns: Mapping[str, NDArray[np.float64]],
+    columns: Mapping[str, Sequence[float] | NDArray[Any]],
     groups: Sequence[str],
     *,
     confidence: float = 0.95,
@@ -173,7 +175,7 @@ def clustered_means(
         raise InputError(f"means of groups need columns of one length of at least 1, not {sorted(lengths)}")
     sums = {name: np.zeros(len(places)) for name in columns}
     for name, column in columns.items():
-        np.add.at(sums[name], of, column)
+        np.add.at(sums[name], of, np.asarray(column, dtype=np.float64))
     sizes = np.bincount(of, minlength=len(places)).astype(np.float64)
     return bootstrap_ratios(sums, sizes, confidence=confidence, resamples=resamples)
 

@@ -132,7 +132,7 @@ class Batcher:
         try:
             self._decoder.decode(batch, self._leaves_off)
         except BaseException as error:  # whatever it is, nobody may wait for ever
-            trouble, lacks_memory = f"failed while it wrote: {error}", _is_out_of_memory(error)
+            trouble, lacks_memory = f"failed while it wrote: {error}", is_out_of_memory(error)
         batch = [request for request in batch if not request.done.is_set()]
         if not batch:
             return
@@ -167,7 +167,7 @@ class Batcher:
                 request.end(None, GeneratorError("the language model was closed before it wrote this"))
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Of a GPU, as torch calls it, or of the CPU, where it is a bare RuntimeError."""
     return (
         isinstance(error, MemoryError)

@@ -31,6 +31,8 @@ ROLES = ("system", "user", "assistant")
 _PROBE = "§x§"
 _NATIVE = ("[human]", "[Human]", "[HUMAN]", "[bot]", "[Bot]", "[BOT]", "<human>", "<bot>")
 _BRACKETED = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
+_BLANKS = "▁Ġ "
+"""A blank at the beginning of a token, as vocabularies write it."""
 _TURN_WORD = re.compile(r"\b[A-Z][A-Za-z]*:")
 _log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Renderer:
         self.tokenizer = tokenizer
         self.style: Style = style or ("template" if tokenizer.chat_template else "native")
         self._lock = Lock()
+        self._ways: dict[str, tuple[tuple[int, ...], ...]] = {}
         self._name = str(getattr(tokenizer, "name_or_path", "")) or "this model"
         if self.style == "template" and not tokenizer.chat_template:
             raise GeneratorError(f"{self._name} has no chat template; use the native form")
@@ -113,6 +116,52 @@ class Renderer:
         pieces = [self._native(turn) for turn in turns]
         mask = [place in replies for place, piece in enumerate(pieces) for _ in piece]
         return Rendered([token for piece in pieces for token in piece], mask)
+
+    def reply(self, text: str) -> list[int]:
+        """The tokens of a reply as the model writes it, without those that end it.
+
+        Raises:
+            GeneratorError, InputError: as `training`.
+        """
+        one = self.training([_message("user", "x"), _message("assistant", text)])
+        ids = [token for token, written in zip(one.ids, one.mask, strict=True) if written]
+        while ids and ids[-1] in self.stop_ids:
+            ids.pop()
+        return ids
+
+    def ways(self, text: str) -> tuple[tuple[int, ...], ...]:
+        """The ways in which a model may write a reply: `reply`; a single token also with and without a blank before it.
+
+        Vocabularies hold most letters twice, as "A" and "▁A" (SentencePiece) or "ĠA" (byte pairs), and a tokenizer
+        gives one of them; which one a model writes behind its template depends on how it was trained.
+        """
+        if text not in self._ways:
+            ids = tuple(self.reply(text))
+            twins = self._twins(ids[0]) if len(ids) == 1 else []
+            self._ways[text] = tuple(dict.fromkeys([ids, *((one,) for one in twins)]))
+        return self._ways[text]
+
+    def _twins(self, token: int) -> list[int]:
+        """The tokens that differ from this one by a blank at the beginning alone, itself included."""
+        with self._lock:
+            bare = self.tokenizer.convert_ids_to_tokens(token).lstrip(_BLANKS)
+            known: dict[str, int] = self.tokenizer.get_vocab()
+        return [known[one] for one in (bare, *(blank + bare for blank in _BLANKS)) if bare and one in known]
+
+    def plain(self, text: str) -> list[int]:
+        """The tokens of a text that is no conversation; with the token that begins a text where the tokenizer puts it.
+
+        Special tokens that the text spells out are read as plain signs.
+        """
+        ids, begin = self._encode(text, plain=True), self.tokenizer.bos_token_id
+        return [int(begin), *ids] if self._begins else ids
+
+    @cached_property
+    def _begins(self) -> bool:
+        """Whether the tokenizer by itself puts <s> before a text."""
+        with self._lock:
+            ids: list[int] = self.tokenizer("x")["input_ids"]
+        return bool(ids) and ids[0] == self.tokenizer.bos_token_id
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""

@@ -10,7 +10,8 @@ both, see `endpoint`).
 from __future__ import annotations
 
 import weakref
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -21,7 +22,8 @@ from chimed_rag.generation.base import Message
 from chimed_rag.generation.batching import Batcher
 from chimed_rag.generation.chat import Renderer, Style
 from chimed_rag.generation.decoding import TransformersDecoder
-from chimed_rag.generation.language_model import Completion, LanguageModel
+from chimed_rag.generation.language_model import Completion, LanguageModel, Probabilities
+from chimed_rag.generation.likelihood import Likelihood, Question, of_reply, of_text
 from chimed_rag.generation.memory import Quantization
 from chimed_rag.generation.pieces import Detokenizer, Pieces
 from chimed_rag.generation.request import Request
@@ -125,7 +127,9 @@ class ChiMedGPT(LanguageModel):
             ends=self._text.ends,
             static=model.device.type == "cuda" if static is None else static,
         )
-        self._batcher = Batcher(decoder, max_batch, decoder.most_tokens(max_batch * self.context_tokens))
+        most = decoder.most_tokens(max_batch * self.context_tokens)
+        self._batcher = Batcher(decoder, max_batch, most)
+        self._likelihood = Likelihood(model, pad_id=pad, most_rows=max_batch, most_tokens=most)
         # The thread knows the batcher, not this object: when this is forgotten, the thread ends and the memory is free.
         # At the end of the process too: a thread that wakes while Python is taken down would abort it.
         weakref.finalize(self, _end, self._batcher)
@@ -204,16 +208,55 @@ class ChiMedGPT(LanguageModel):
         assert request.finish is not None
         return Completion("".join(given), request.finish, len(request.prompt), len(request.ids))
 
-    def _render(self, messages: Sequence[Message]) -> list[int]:
-        from chimed_rag.encoders.base import well_formed
+    # -- telling how probable a reply is ----------------------------------------------------------------------------
 
-        return self._renderer.prompt([{**one, "content": well_formed([one["content"]])[0]} for one in messages])
+    def option_logprobs(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        options: Sequence[Sequence[str]],
+        *,
+        cancel: Event | None = None,
+    ) -> list[Probabilities]:
+        """As every language model; an option's tokens are those that the tokenizer gives a reply (`Renderer.ways`)."""
+        pairs = zip(conversations, options, strict=True)
+        return self._likely([partial(of_reply, self._renderer, _clean(one), each) for one, each in pairs], cancel)
+
+    def continuation_logprobs(
+        self, texts: Sequence[str], options: Sequence[Sequence[str]], *, cancel: Event | None = None
+    ) -> list[Probabilities]:
+        """As every language model; a text begins with <s> where the tokenizer puts it there (`Renderer.plain`)."""
+        pairs = zip(texts, options, strict=True)
+        return self._likely([partial(of_text, self._renderer, one, each) for one, each in pairs], cancel)
+
+    def _likely(self, makers: Sequence[Callable[[], Question]], cancel: Event | None) -> list[Probabilities]:
+        """What the model says to each question; one that cannot be made is its error."""
+        errors: dict[int, GeneratorError] = {}
+        asked: dict[int, Question] = {}
+        for place, make in enumerate(makers):
+            try:
+                asked[place] = question = make()
+                self._fitting(question.prompt, question.size)
+            except GeneratorError as error:
+                errors[place] = error
+                asked.pop(place, None)
+        told = zip(asked, self._likelihood.ask(list(asked.values()), cancel), strict=True)
+        done: dict[int, Probabilities] = {**errors, **dict(told)}
+        return [done[place] for place in range(len(makers))]
+
+    def _render(self, messages: Sequence[Message]) -> list[int]:
+        return self._renderer.prompt(_clean(messages))
 
     def _request(
         self, messages: Sequence[Message], settings: Generation | None, cancel: Event | None, *, listens: bool
     ) -> Request:
         settings, prompt = settings or self.settings, self._render(messages)
-        if (room := self.context_tokens - len(prompt)) < 1:
+        self._fitting(prompt, len(prompt) + 1)
+        room = self.context_tokens - len(prompt)
+        return Request(prompt, settings, min(settings.max_new_tokens, room), cancel=cancel, listens=listens)
+
+    def _fitting(self, prompt: Sequence[int], size: int) -> None:
+        """Refuses a prompt that the model cannot read; with the least of a reply it has so many tokens."""
+        if size > self.context_tokens:
             raise GeneratorError(
                 f"the prompt has {len(prompt):,} tokens; the context of {self.context_tokens:,} leaves none for a reply"
             )
@@ -222,7 +265,6 @@ class ChiMedGPT(LanguageModel):
                 f"the tokenizer of {self.name} gave token {highest:,}, and its weights know {self._vocabulary:,}: they "
                 "do not belong together; copy the model again from where it came from"
             )
-        return Request(prompt, settings, min(settings.max_new_tokens, room), cancel=cancel, listens=listens)
 
     def _completion(self, request: Request) -> Completion | GeneratorError:
         if request.error is not None:
@@ -230,6 +272,12 @@ class ChiMedGPT(LanguageModel):
         assert request.finish is not None
         ids = request.ids[:-1] if request.ids and request.ids[-1] in self._stops else request.ids
         return Completion(self._text.whole(ids), request.finish, len(request.prompt), len(request.ids))
+
+
+def _clean(messages: Sequence[Message]) -> list[Message]:
+    from chimed_rag.encoders.base import well_formed
+
+    return [{**one, "content": well_formed([one["content"]])[0]} for one in messages]
 
 
 def _end(batcher: Batcher) -> None:

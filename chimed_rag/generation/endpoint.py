@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import CancelledError, wait
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, Literal, TypeVar
@@ -18,10 +19,11 @@ from chimed_rag.config import Generation
 from chimed_rag.errors import GeneratorError, InputError
 from chimed_rag.generation.background import Background
 from chimed_rag.generation.base import Message
-from chimed_rag.generation.language_model import Completion, LanguageModel
+from chimed_rag.generation.language_model import Completion, LanguageModel, Probabilities
 from chimed_rag.generation.refusals import RefusedError, TooLongError
 from chimed_rag.generation.sent import NATIVE_STOPS, harmless, native
 from chimed_rag.generation.served import Count, Served, estimate_tokens
+from chimed_rag.generation.top_tokens import among, first_tokens
 from chimed_rag.generation.wire import Ended, Wire
 from chimed_rag.records import Draft, DraftSentence, Evidence
 
@@ -119,18 +121,61 @@ class EndpointGenerator(LanguageModel):
     ) -> list[Completion | GeneratorError]:
         """One completion for each conversation, all asked for at once as far as `concurrency` allows."""
         said: list[list[str]] = [[] for _ in conversations]
-        futures = [
-            self._background.begin(self._complete(messages, how, pieces.append))
-            for messages, how, pieces in zip(conversations, self._each(settings, len(conversations)), said, strict=True)
+        done = self._all(
+            [
+                self._complete(messages, how, pieces.append)
+                for messages, how, pieces in zip(
+                    conversations, self._each(settings, len(conversations)), said, strict=True
+                )
+            ],
+            cancel,
+        )
+        return [
+            Completion("".join(pieces), "cancelled") if one is None else one
+            for one, pieces in zip(done, said, strict=True)
         ]
+
+    def option_logprobs(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        options: Sequence[Sequence[str]],
+        *,
+        cancel: Event | None = None,
+    ) -> list[Probabilities]:
+        """As every language model, of what a server tells: the first token's most probable values (`top_tokens`)."""
+
+        path = "/chat/completions" if self._api == "chat" else "/completions"
+        asked = [
+            self._first_tokens(path, partial(self._prompt, harmless(one)), each)
+            for one, each in zip(conversations, options, strict=True)
+        ]
+        return self._told(asked, cancel)
+
+    def continuation_logprobs(
+        self, texts: Sequence[str], options: Sequence[Sequence[str]], *, cancel: Event | None = None
+    ) -> list[Probabilities]:
+        """As every language model, through /completions; whether a token <s> comes first is for the server to say."""
+
+        async def prompt(text: str) -> dict[str, Any]:
+            return {"model": await self._find_model(), "prompt": text.rstrip().encode("utf-8", "replace").decode()}
+
+        pairs = zip(texts, options, strict=True)
+        return self._told(
+            [self._first_tokens("/completions", partial(prompt, one), each) for one, each in pairs], cancel
+        )
+
+    def _told(self, asked: Sequence[Coroutine[Any, Any, Probabilities]], cancel: Event | None) -> list[Probabilities]:
+        done = self._all(asked, cancel)
+        return [GeneratorError("cancelled before it was told") if one is None else one for one in done]
+
+    def _all(self, work: Sequence[Coroutine[Any, Any, T]], cancel: Event | None) -> list[T | None]:
+        """What all of it gives, at once as far as `concurrency` allows; None where it was cancelled before its end."""
+        futures = [self._background.begin(one) for one in work]
         try:
             waiting = set(futures)
             while waiting and not (cancel and cancel.is_set()):
                 waiting = wait(waiting, timeout=None if cancel is None else _POLL_SECONDS).not_done
-            return [
-                future.result() if future.done() else Completion("".join(pieces), "cancelled")
-                for future, pieces in zip(futures, said, strict=True)
-            ]
+            return [future.result() if future.done() else None for future in futures]
         except CancelledError:
             raise self._closed() from None
         finally:
@@ -257,6 +302,16 @@ class EndpointGenerator(LanguageModel):
             raise
         except RefusedError as error:
             raise await self._explained(error) from None
+
+    async def _first_tokens(
+        self, path: str, prompt: Callable[[], Coroutine[Any, Any, dict[str, Any]]], options: Sequence[str]
+    ) -> Probabilities:
+        """Never raises what a server can cause, as `_complete`."""
+        try:
+            async with self._slots:
+                return among(await first_tokens(self._wire, path, await prompt()), options)
+        except GeneratorError as error:
+            return _alone(error)
 
     async def _prompt(self, messages: Sequence[Message]) -> dict[str, Any]:
         text = {"messages": list(messages)} if self._api == "chat" else {"prompt": native(messages)}

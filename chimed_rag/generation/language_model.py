@@ -6,6 +6,7 @@ Not covered: how the text comes about (`chimed_gpt`, `endpoint`), and whether it
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -33,6 +34,14 @@ class Completion(NamedTuple):
     finish: Finish = "stop"
     prompt_tokens: int | None = None
     new_tokens: int | None = None
+
+
+class NoProbabilitiesError(GeneratorError):
+    """This model does not tell how probable a reply is."""
+
+
+Probabilities = dict[str, float] | GeneratorError
+"""Option to the natural logarithm of its probability, of all that could be said; or why there are none."""
 
 
 class LanguageModel(ABC):
@@ -100,6 +109,43 @@ class LanguageModel(ABC):
         if isinstance(done, GeneratorError):
             raise done
         return done
+
+    def option_logprobs(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        options: Sequence[Sequence[str]],
+        *,
+        cancel: Event | None = None,
+    ) -> list[Probabilities]:
+        """How probable each option is as the beginning of the reply, for each conversation, in order.
+
+        The probability is one of all that the model could write, so what the options leave of 1 is that of other
+        replies. An option of several tokens has the product of theirs. One that is a single token counts with and
+        without a blank before it, as readers of replies do: both probabilities are added.
+
+        Args:
+            conversations: each ends with the user's turn.
+            options: for each conversation, texts that a reply may begin with, such as ("A", "B").
+            cancel: stops all of them; those that are not done are errors.
+
+        Returns:
+            for each conversation a value in nats for each option, or an error: `NoProbabilitiesError` where the model
+            does not tell. A server tells the most probable tokens alone; what is not among them is left out.
+        """
+        return [self._no_probabilities()] * len(conversations)
+
+    def continuation_logprobs(
+        self, texts: Sequence[str], options: Sequence[Sequence[str]], *, cancel: Event | None = None
+    ) -> list[Probabilities]:
+        """`option_logprobs` behind plain texts, without any chat template, as lm-evaluation-harness asks.
+
+        Each option is exactly the tokens by which text and option together are longer than the text; blanks at the end
+        of a text belong to the option. A single form counts, not both with a blank and without.
+        """
+        return [self._no_probabilities()] * len(texts)
+
+    def _no_probabilities(self) -> NoProbabilitiesError:
+        return NoProbabilitiesError(f"{self.name} gives no probabilities")
 
     def _each(self, settings: Generation | Sequence[Generation] | None, count: int) -> Sequence[Generation]:
         """The settings of each of so many conversations.
@@ -208,3 +254,15 @@ class LanguageModel(ABC):
 def _nothing() -> Generator[str, None, Completion]:
     return Completion("")
     yield
+
+
+def log_sum(logarithms: Sequence[float]) -> float:
+    """The logarithm of a sum of probabilities, of their logarithms; none sum to 0, whose logarithm is -infinity.
+
+    >>> round(log_sum([math.log(0.25), math.log(0.5)]), 6) == round(math.log(0.75), 6)
+    True
+    """
+    highest = max(logarithms, default=-math.inf)
+    if highest == -math.inf:
+        return highest
+    return highest + math.log(math.fsum(math.exp(one - highest) for one in logarithms))

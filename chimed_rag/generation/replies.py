@@ -24,9 +24,11 @@ _ALONE = re.compile(rf"{_LETTERS}{_CLOSING}[.．。]?{_CLOSING}\Z")
 _FIRST = re.compile(rf"{_LETTERS}")
 _STATED = re.compile(rf"{_LETTERS}{_CLOSING}[。，]")
 _SAID = re.compile(
-    r"(?:答案(?:选项)?[\s*】\]]{0,3}(?:应该?|就)?(?:[是为选][ ]?[:：]?|[:：])"
+    r"(?:答案(?:选项|的(?:编号|序号|字母|选项))?[\s*】\]]{0,3}(?:应该?|就)?(?:[是为选][ ]?[:：]?|[:：])"
     rf"|(?<!不)(?:应选|故选|因此选|所以选|本题选)){_LETTERS}"
 )
+_GLOSSED = re.compile(rf"(?<![A-Za-z0-9]){_OPENING}([A-Z])[ ]?[(（]")
+"""A letter with its meaning in brackets: B（左心衰竭）."""
 _OR = re.compile(rf"{_CLOSING}[ ]?(?:或者?|/|还是){_OPENING}[A-Z](?![A-Za-z])")
 
 
@@ -34,7 +36,8 @@ def read_choice(text: str, letters: Iterable[str]) -> str | None:
     """The one letter that a reply chooses; None where it chooses none, several, or one that is no option.
 
     What follows 答案是, 答案：, 故选 and the like decides, a line of a letter alone, and a letter with a full stop at
-    the start; without these, a letter and a sign at the start (A. 肝), unless other lines begin with other letters.
+    the start; without these, a letter and a sign at the start (A. 肝), unless other lines begin with other letters; and
+    a letter with its meaning in brackets at the start, unless others are so explained.
 
     >>> read_choice("答案是B，因为……", "ABCDE")
     'B'
@@ -63,6 +66,8 @@ def _chosen(text: str) -> set[frozenset[str]]:
     said = [*_SAID.finditer(text), *filter(None, map(_ALONE.match, lines)), *filter(None, [_STATED.match(text)])]
     if not said and _FIRST.match(text):
         said = [match for match in map(_FIRST.match, lines) if match]
+    if not said and _GLOSSED.match(text):
+        said = list(_GLOSSED.finditer(text))  # A（错误）B（正确） names two, and is none
     if any(_OR.match(match.string, match.end()) for match in said):
         return set()
     return {frozenset(re.sub("[^A-Z]", "", match[1])) for match in said}

@@ -46,7 +46,7 @@ def test_a_stored_reply_is_said_again() -> None:
 def plainly(reply: str | None) -> str:
     """The letter that a reply states, in another way than the library reads it; several letters are none."""
     text = (reply or "").replace("*", "").strip()
-    stated = set(re.findall(r"答案[是为]?\s*[:：]?\s*([A-E])(?=[\s.。，]|$)", text))
+    stated = set(re.findall(r"答案(?:的编号)?[是为]?\s*[:：]?\s*([A-E])(?=[\s.。，（(]|$)", text))
     stated |= set(re.findall(r"^([A-E])\.?$", text, re.MULTILINE))
     if not stated and re.match(r"[A-E][\s.。]", text):
         stated = set(re.findall(r"^([A-E])[\s.。]", text, re.MULTILINE))

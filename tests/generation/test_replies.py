@@ -13,7 +13,7 @@ from chimed_rag.generation.replies import NOT_TOLD, is_not_told, read_choice, re
         "**答案**：B", "答案选B", "本题选B", "故选B。", "回答：B",
         "<think>A还是B？答案是A。不对。</think>B", "```\nB\n```", "B。A错在剂量，C错在人群。",
         "肾排泄该药，所以答案是B。", "A. 肝\nB. 肾\n答案：B", "B\n解析：\nA. 错。\nB. 对。",
-        "答案是 B 选项",
+        "答案是 B 选项", "答案的编号是B", "答案：B（肾）", "B（肾），由肾排泄",
     ],
 )  # fmt: skip
 def test_one_letter(text):
@@ -27,6 +27,7 @@ def test_one_letter(text):
         "答案是A、B", "答案：A\n答案：B", "A\nB", "A。更正：答案是B", "A. 肝\nB. 肾", "答案不是A",
         "不应选A", "A型流感", "维生素A", "ACE抑制剂", "F", "答案是F", "答案是A吗", "肝是A的意思", "Answer",
         "a", "我认为A对", "CT检查", "A1", "答案是ARDS", "<think>答案是A",
+        "A（错误）B（正确）", "答案：A（错），B（对）", "B（或C）",
     ],
 )  # fmt: skip
 def test_no_letter(text):
@@ -61,7 +62,7 @@ def test_not_told():
     assert not is_not_told("文献说明孕妇禁用。")
 
 
-@pytest.mark.parametrize("piece", ["A", "答案是", "A、", "- ", "（", " ", "\n", "答案是A\n"])
+@pytest.mark.parametrize("piece", ["A", "答案是", "A、", "- ", "（", " ", "\n", "答案是A\n", "A（"])
 def test_endless_replies_are_read(piece):
     text = piece * (20_000 // len(piece))
     assert read_choice(text, "ABCDE") in (None, "A")

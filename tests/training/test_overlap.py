@@ -10,9 +10,9 @@ pytest.importorskip("sacrebleu")
 pytest.importorskip("rouge_score")
 
 from chimed_rag.errors import InputError
+from chimed_rag.evaluation.metrics.text import distinct_n
 from chimed_rag.generation.language_model import Completion
 from training.overlap import (
-    distinct_n,
     length_ratio,
     repetition_rate,
     stop_rate,

@@ -24,6 +24,7 @@ PROTOCOLS = Registry(
         "cmb-official/choice": "chimed_rag.evaluation.protocols.choice_others:CmbOfficial",
         "cmexam-official/choice": "chimed_rag.evaluation.protocols.choice_others:CmexamOfficial",
         "opencompass/choice": "chimed_rag.evaluation.protocols.choice_others:OpenCompass",
+        "bbq-v1/choice": "chimed_rag.evaluation.protocols.bbq:Bbq",
         "chimedgpt-legacy/choice": "chimed_rag.evaluation.protocols.choice:LegacyChoice",
         "strict-v1/extraction": "chimed_rag.evaluation.protocols.extraction:StrictExtraction",
         "chimedgpt-legacy/extraction": "chimed_rag.evaluation.protocols.extraction:LegacyExtraction",
@@ -35,6 +36,7 @@ PROTOCOLS = Registry(
         "chimedgpt-legacy/attitude": "chimed_rag.evaluation.protocols.attitude:LegacyAttitude",
         "strict-v1/counterfactual": "chimed_rag.evaluation.protocols.counterfactual:Counterfactual",
         "strict-v1/grounding": "chimed_rag.evaluation.protocols.grounding:Grounding",
+        "strict-v1-nli/grounding": "chimed_rag.evaluation.protocols.grounding:NliGrounding",
     },
 )
 
@@ -54,6 +56,11 @@ class Protocol(ABC):
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What the numbers depend on besides the versions of `libraries`, such as a judge model; nothing by default."""
+        return {}
 
     @abstractmethod
     def messages(self, sample: Sample, passages: Sequence[str] = ()) -> list[Message]:

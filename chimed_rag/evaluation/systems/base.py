@@ -7,6 +7,7 @@
     evidence_only     no model: what the index says, the option that evidence supports, the extractive answer
     tagger            entities by a trained tagger; lexicon: by names alone
     constant          one answer to everything; random: a seeded draw
+    recorded          no model: the answer that a sample of the task `grounding` carries
     stored            replies that the samples carry
 
 Not covered: judging (`protocols`).
@@ -36,6 +37,7 @@ SYSTEMS = Registry(
         "tagger": "chimed_rag.evaluation.systems.taggers:tagger",
         "constant": "chimed_rag.evaluation.systems.mindless:constant",
         "random": "chimed_rag.evaluation.systems.mindless:random_",
+        "recorded": "chimed_rag.evaluation.systems.recorded:recorded",
         "stored": "chimed_rag.evaluation.systems.stored:stored",
     },
 )
