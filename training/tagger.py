@@ -22,19 +22,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from chimed_rag.entities.tagger import (
-    WEIGHTS,
-    Lists,
-    Span,
-    Tagger,
-    crfsuite_module,
-    encoded,
-    features,
-    known_names,
-    lexicon,
-    pieces,
-    save_settings,
-)
+from chimed_rag.entities.features import Lists, Span, encoded, features, known_names, lexicon, pieces
+from chimed_rag.entities.tagger import WEIGHTS, Tagger, crfsuite_module, save_settings
 from chimed_rag.entities.tagger import Settings as Model
 from chimed_rag.errors import InputError
 from chimed_rag.evaluation.metrics.spans import Counts, Place, micro, strict_counts

@@ -16,22 +16,8 @@ from hypothesis import strategies as st
 
 from chimed_rag import MedQA
 from chimed_rag.config import Config
-from chimed_rag.entities.tagger import (
-    SETTINGS,
-    WEIGHTS,
-    Known,
-    Lists,
-    Names,
-    Settings,
-    Span,
-    Tagger,
-    decoded,
-    encoded,
-    features,
-    known_names,
-    pieces,
-    save_settings,
-)
+from chimed_rag.entities.features import Known, Lists, Names, Span, decoded, encoded, features, known_names, pieces
+from chimed_rag.entities.tagger import SETTINGS, WEIGHTS, Settings, Tagger, save_settings
 from chimed_rag.errors import InputError, MissingExtraError
 from chimed_rag.text import fold
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pycrfsuite
 import pytest
 
-from chimed_rag.entities.tagger import SETTINGS, WEIGHTS, Known, Lists, Settings, encoded, features, save_settings
+from chimed_rag.entities.features import Known, Lists, encoded, features
+from chimed_rag.entities.tagger import SETTINGS, WEIGHTS, Settings, save_settings
 from chimed_rag.errors import InputError
 from chimed_rag.evaluation.protocols.base import protocol
 from chimed_rag.evaluation.samples import Card, Entity, Sample
