@@ -30,10 +30,10 @@ NONE = "无"
 
 
 class Marked(NamedTuple):
-    """What a prediction marks: places, names that do not stand in the text, and whether the reply could be read."""
+    """What a prediction marks: places, types of the names that do not stand in the text, whether it could be read."""
 
     places: frozenset[Place]
-    absent: int
+    absent: Counter[str]
     readable: bool
 
 
@@ -61,11 +61,13 @@ class StrictExtraction(_Extraction):
         gold, lost = _places(sample.text, sample.entities)
         marked = read(sample, prediction)
         counts = strict_counts(gold, marked.places)
-        values = {"tp": counts.tp, "fp": counts.fp + marked.absent, "fn": counts.fn + lost}
-        for kind in sorted({place.type for place in gold | marked.places}):
+        values = {"tp": counts.tp, "fp": counts.fp + marked.absent.total(), "fn": counts.fn + lost.total()}
+        for kind in sorted({*(place.type for place in gold | marked.places), *marked.absent, *lost}):
             of_kind = [{place for place in side if place.type == kind} for side in (gold, marked.places)]
-            values |= {f"{name}:{kind}": count for name, count in strict_counts(*of_kind)._asdict().items()}
-        values |= {"said": len(marked.places) + marked.absent, "absent": marked.absent}
+            tp, fp, fn = strict_counts(*of_kind)
+            values |= {f"tp:{kind}": tp, f"fp:{kind}": fp + marked.absent[kind], f"fn:{kind}": fn + lost[kind]}
+        absent = marked.absent.total()
+        values |= {"said": len(marked.places) + absent, "absent": absent}
         outcome = "error" if prediction.error else "scored" if marked.readable else "invalid"
         said = "，".join(f"{sample.text[start:end]}/{kind}" for kind, start, end in _in_order(marked.places))
         return Score.model_validate({"id": sample.id, "outcome": outcome, "values": values, "said": said})
@@ -85,7 +87,7 @@ class StrictExtraction(_Extraction):
         self, samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]
     ) -> dict[str, dict[str, Interval]]:
         """f1, precision and recall by type; and by the schemes of nervaluate (`metrics.spans.SCHEMES`), where it is
-        installed. Names that are not in the text belong to no type and to no scheme."""
+        installed, which sees only what is in the text."""
         of = [sample.group for sample in samples]
         kinds = sorted({name[3:] for score in scores for name in score.values if name.startswith("tp:")})
         found = {kind: micro([_counts(score, f":{kind}") for score in scores], of) for kind in kinds}
@@ -159,7 +161,7 @@ def gold_places(sample: Sample) -> frozenset[Place]:
 def read(sample: Sample, prediction: Prediction) -> Marked:
     """What a prediction marks in the sample's text; nothing where it is an error."""
     if prediction.error:
-        return Marked(frozenset(), 0, readable=False)
+        return Marked(frozenset(), Counter(), readable=False)
     if prediction.entities is not None:
         return Marked(*_places(sample.text, prediction.entities), readable=True)
     named = read_entities(prediction.text, types_of(sample))
@@ -167,8 +169,8 @@ def read(sample: Sample, prediction: Prediction) -> Marked:
     return Marked(*_places(sample.text, [Entity(text=words, type=kind) for words, kind in named]), readable)
 
 
-def located(text: str, names: Sequence[tuple[str, str]]) -> tuple[frozenset[Place], int]:
-    """Where names of (words, type) stand in a text, and how many stand nowhere.
+def located(text: str, names: Sequence[tuple[str, str]]) -> tuple[frozenset[Place], Counter[str]]:
+    """Where names of (words, type) stand in a text, and how many of each type stand nowhere.
 
     All occurrences are meant, from left to right, but not those inside of a longer name's, unless it has no others: 胃
     beside 胃癌 is the one that stands alone, and 呼吸道 beside 上呼吸道感染 the one within. The order of the names
@@ -179,14 +181,14 @@ def located(text: str, names: Sequence[tuple[str, str]]) -> tuple[frozenset[Plac
     """
     taken = bytearray(len(text))
     found: set[Place] = set()
-    absent = 0
+    absent: Counter[str] = Counter()
     by_words: dict[str, list[str]] = {}
     for words, kind in dict.fromkeys(names):
         by_words.setdefault(words, []).append(kind)
     for words in sorted(by_words, key=lambda one: (-len(one), one)):
         starts = _occurrences(text, words)
         free = [start for start in starts if not any(taken[start : start + len(words)])]
-        absent += 0 if starts else len(by_words[words])
+        absent.update(() if starts else by_words[words])
         for start in free or starts:
             end = start + len(words)
             found |= {Place(kind, start, end) for kind in by_words[words]}
@@ -202,8 +204,8 @@ def _occurrences(text: str, words: str) -> list[int]:
     return starts
 
 
-def _places(text: str, entities: Sequence[Entity]) -> tuple[frozenset[Place], int]:
-    """The places of entities, those without one located; and how many stand nowhere."""
+def _places(text: str, entities: Sequence[Entity]) -> tuple[frozenset[Place], Counter[str]]:
+    """The places of entities, those without one located; and how many of each type stand nowhere."""
     given = {Place(one.type, one.start, one.end) for one in entities if one.start is not None and one.end is not None}
     found, absent = located(text, [(one.text, one.type) for one in entities if one.start is None])
     return found | given, absent
