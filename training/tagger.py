@@ -9,7 +9,7 @@ that was killed begins its phase anew. Not covered: nested entities, of which th
 F1 on 200 held-out records of CCKS-2019 train, by the other 800: BIO labels .810 (BIES from here on .816), n-grams of
 three characters' distance .813, ends of clauses .815, l1 .05 and l2 .5 in place of .1 and .05 .821, beginnings and
 endings of names .823. The averaged perceptron gave .805 to .811 in a tenth of the time. By the configurations here,
-strict F1 with 95 % intervals: .782 (.766 to .797) on the first 200 test records of CCKS-2019, .826 (.803 to .848) on the
+strict F1 (95 % interval): .782 (.766 to .797) on the first 200 test records of CCKS-2019, .826 (.803 to .848) on the
 215 test texts of cMedQANER; 3.5 and 2.7 minutes of one core, the trial included.
 """
 
