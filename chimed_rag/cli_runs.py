@@ -61,6 +61,7 @@ def task(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of whatever a system draws.")] = 0,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds that one sample may take.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Ask those again that failed when --out was made.")] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="What a system takes besides, such as k=5; may be repeated.")
     ] = None,
@@ -87,6 +88,7 @@ def task(
             limit=limit,
             seed=seed,
             timeout=timeout,
+            retry=retry,
             options=_options(settings or []),
             progress=lambda done, of: report(f"of {of:,} asked", done),
         )

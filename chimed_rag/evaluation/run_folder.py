@@ -133,6 +133,24 @@ def _agree(folder: Path, old: Header, new: Header) -> None:
         )
 
 
+def forget_failures(folder: Path, samples: Sequence[Sample]) -> int:
+    """Takes out the predictions that are errors, all at once, so that their samples are asked again; says how many.
+
+    Raises:
+        CorpusError: as `read_predictions`.
+    """
+    said = read_predictions(folder, samples).values()
+    kept = [one for one in said if not one.error]
+    if len(kept) < len(said):
+        temporary = folder / (PREDICTIONS + ".tmp")
+        with temporary.open("wb") as file:
+            for one in kept:
+                append(file, one)
+            os.fsync(file.fileno())
+        temporary.replace(folder / PREDICTIONS)
+    return len(said) - len(kept)
+
+
 @contextmanager
 def appending(folder: Path) -> Iterator[IO[bytes]]:
     """The predictions, open at their end; a line that was cut is dropped first."""

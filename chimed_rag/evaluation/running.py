@@ -40,6 +40,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     timeout: float | None = None,
+    retry: bool = False,
     options: dict[str, str] | None = None,
     progress: Progress | None = None,
 ) -> TaskResult:
@@ -56,6 +57,7 @@ def evaluate(
         limit: only so many samples (a trial, not a result: the result says so).
         timeout: seconds that one sample may take; one that takes longer is an error of kind "timeout" (and samples are
             then asked one by one, see `asking.ask_all`).
+        retry: ask the samples again that failed when the folder's run was made (a server that was down, say).
         progress: told after each sample.
 
     Raises:
@@ -81,7 +83,7 @@ def evaluate(
             ids_sha256=ids_sha256(task.samples), protocol=name, system=name_of(asked), options=options,
             system_versions=versions_of(asked), seed=seed, limit=limit, timeout=timeout,
         )  # fmt: skip
-        said = _asked(task, asked, header, None if out is None else Path(out), progress)
+        said = _asked(task, asked, header, None if out is None else Path(out), retry, progress)
     finally:
         if isinstance(system, str) and hasattr(asked, "close"):
             asked.close()
@@ -107,7 +109,7 @@ def _loaded(task: str | Task, data: str | Path | None, limit: int | None) -> Tas
 
 
 def _asked(
-    task: Task, system: Any, header: Header, folder: Path | None, progress: Progress | None
+    task: Task, system: Any, header: Header, folder: Path | None, retry: bool, progress: Progress | None
 ) -> Mapping[str, Prediction]:
     """A prediction for every sample: those that the folder holds, and the others asked now."""
 
@@ -122,9 +124,12 @@ def _asked(
 
     if folder is None:
         return asked({}, lambda prediction: None)
-    with run_folder.opened(folder, header), run_folder.appending(folder) as file:
-        said = run_folder.read_predictions(folder, task.samples)
-        return asked(said, lambda prediction: run_folder.append(file, prediction))
+    with run_folder.opened(folder, header):
+        if retry:
+            run_folder.forget_failures(folder, task.samples)
+        with run_folder.appending(folder) as file:
+            said = run_folder.read_predictions(folder, task.samples)
+            return asked(said, lambda prediction: run_folder.append(file, prediction))
 
 
 def scored(task: Task, predictions: Sequence[Prediction], *, protocol: str | None = None, system: str) -> TaskResult:

@@ -403,3 +403,27 @@ def test_a_whole_exam_is_scored_in_three_seconds():
     result = scored(task, said, system="always")
     assert result.metrics["accuracy"].value == pytest.approx(1703 / 6811, abs=1e-6)  # every fourth, from the first
     assert time.process_time() - began < 3
+
+
+def test_what_failed_is_asked_again_when_asked_to(tmp_path):
+    down: set[str] = set()
+    asked = []
+
+    def server(sample: Sample) -> str:
+        asked.append(sample.id)
+        if sample.id in down:
+            raise GeneratorError("the server is down")
+        return sample.answer
+
+    task = toy_task(4)
+    ids = [sample.id for sample in task.samples]
+    down = set(ids[1:3])
+    assert evaluate(task, server, out=tmp_path / "run").counts["error"] == 2
+    down = set()
+    asked.clear()
+    assert evaluate(task, server, out=tmp_path / "run").counts["error"] == 2  # a failure stands until told otherwise
+    assert asked == []
+    again = evaluate(task, server, out=tmp_path / "run", retry=True)
+    assert asked == ids[1:3]
+    assert again.counts["error"] == 0 and again.metrics["accuracy"].value == 1
+    assert [said.id for said in again.run.predictions] == ids
