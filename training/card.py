@@ -162,7 +162,10 @@ def _page(card: Card) -> str:
         "## Gates" if card.gates else "",
         _table(("gate", "measured", "95 % interval", "bound", "n", "verdict"), _gate_rows(card.gates)),
         "## Data",
-        _table(("file", "licence", "rows", "read", "kept", "dropped", "SHA-256"), _data_rows(card.data)),
+        _table(
+            ("file", "licence", "rows", "read", "kept", "characters", "changed", "dropped", "SHA-256"),
+            _data_rows(card.data),
+        ),
         f"Checked against the evaluation sets: {card.checked_against or 'not checked'}.",
         *(_mined_lines(card.negatives)),
         "## Training curve",
@@ -222,6 +225,8 @@ def by_folder(data: Sequence[Account]) -> list[tuple[Account, int]]:
             whole.rows += entry.rows
             whole.read += entry.read
             whole.kept += entry.kept
+            whole.characters += entry.characters
+            whole.changed.update(entry.changed)
             whole.dropped.update(entry.dropped)
         found.append((whole, len(entries)))
     return found
@@ -232,9 +237,12 @@ def _data_rows(data: Sequence[Account]) -> list[tuple[str, ...]]:
     for entry, files in by_folder(data):
         name = f"`{entry.path}`" + (f" ({files} files)" if files > 1 else "")
         digest = "in card.json" if files > 1 else f"`{entry.sha256[:16]}…`"
-        dropped = ", ".join(f"{reason} {n:,}" for reason, n in sorted(entry.dropped.items())) or "none"
-        counts = (f"{n:,}" for n in (entry.rows, entry.read, entry.kept))
-        rows.append((name, entry.licence or "not stated", *counts, dropped, digest))
+        changed, dropped = (
+            ", ".join(f"{reason} {n:,}" for reason, n in sorted(one.items())) or "none"
+            for one in (entry.changed, entry.dropped)
+        )
+        counts = (f"{n:,}" for n in (entry.rows, entry.read, entry.kept, entry.characters))
+        rows.append((name, entry.licence or "not stated", *counts, changed, dropped, digest))
     return rows
 
 
