@@ -241,8 +241,9 @@ def _data_rows(data: Sequence[Account]) -> list[tuple[str, ...]]:
             ", ".join(f"{reason} {n:,}" for reason, n in sorted(one.items())) or "none"
             for one in (entry.changed, entry.dropped)
         )
-        counts = (f"{n:,}" for n in (entry.rows, entry.read, entry.kept, entry.characters))
-        rows.append((name, entry.licence or "not stated", *counts, changed, dropped, digest))
+        counts = (f"{n:,}" for n in (entry.rows, entry.read, entry.kept))
+        length = f"{entry.characters:,}" if entry.characters else "–"  # where nobody counted them
+        rows.append((name, entry.licence or "not stated", *counts, length, changed, dropped, digest))
     return rows
 
 

@@ -102,6 +102,24 @@ def load_policy(folder_or_hub: str | Path, *, dtype: str | None = None, device: 
     return model, tokenizer
 
 
+def load_tokenizer(folder_or_hub: str | Path) -> Any:
+    """The tokenizer of a model alone, for counting before the weights are wanted.
+
+    Raises:
+        GeneratorError: no such model, or its tokenizer cannot be loaded.
+    """
+    import transformers
+
+    from chimed_rag.encoders.hub import find_model
+    from chimed_rag.errors import EncoderError
+    from chimed_rag.generation.weights import tokenizer_of
+
+    try:
+        return tokenizer_of(find_model(_place(folder_or_hub), revision=None, local_files_only=False), transformers)
+    except EncoderError as error:
+        raise GeneratorError(str(error)) from error
+
+
 def load_reward(
     folder_or_hub: str | Path, *, dtype: str | None = None, device: str = "cpu", seed: int = 0
 ) -> tuple[Any, Any]:

@@ -25,7 +25,7 @@ from training.contracts import Text
 from training.files import Ledger
 from training.fitting import Optimisation, arguments, device_name, fit, quiet, whole
 from training.gates import Gate, conclude, relative
-from training.language import Shape, fast_bf16, load_policy, new_model, save_model, with_lora
+from training.language import Shape, fast_bf16, load_policy, load_tokenizer, new_model, save_model, with_lora
 from training.measures import beginning, bits_per_character, tokens_of
 from training.packing import Packed, Rows, check, pack, pieces
 from training.run import Run
@@ -73,7 +73,7 @@ def _train(settings: PretrainSettings, run: Run) -> None:
     from training.sources import read_rows
 
     ledger: Ledger = []
-    rows = read_rows(settings.data, Text, seed=settings.seed, ledger=ledger)
+    rows = read_rows(settings.data, Text, seed=settings.seed, ledger=ledger, count=_counter(settings))
     texts, held_out = _apart(rows, settings)
     run.data(ledger)
     start = _start(settings, run, texts)
@@ -84,6 +84,21 @@ def _train(settings: PretrainSettings, run: Run) -> None:
 
 
 STAGE = Stage(PretrainSettings, _train)
+
+
+def _counter(settings: PretrainSettings) -> Callable[[Text], int] | None:
+    """Tokens of a text as the base reads it, for shares of a mixture; None where nothing is mixed, or where there is
+    no tokenizer before the texts are there: a new model's is learned from them, and shares are of characters."""
+    data = settings.data
+    if settings.base is None or (data.tokens is None and all(source.share is None for source in data.sources)):
+        return None
+    tokenizer = load_tokenizer(settings.base)
+
+    def count(row: Text) -> int:
+        [ids] = tokens_of(tokenizer, [row.text])
+        return len(ids) + 2  # with what begins and ends a text
+
+    return count
 
 
 def _apart(rows: Sequence[Text], settings: PretrainSettings) -> tuple[list[str], dict[str, list[str]]]:

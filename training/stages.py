@@ -30,7 +30,8 @@ class Source(Settings):
         path: see `settings`.
         form: `texts`, `dialogues`, `ranked` are our own (`contracts`); of the others see `sources`.
         licence: of the file, for the card.
-        share: of all tokens (texts), or rows (else), that this source makes up; null takes all there is.
+        share: of all tokens (texts; of characters where a new model has no tokenizer yet), or rows (else), that this
+            source makes up; null takes all there is.
         domain: of its texts.
         limit: at most so many rows, drawn by chance.
         fields: which fields of a row hold what, where the form asks for it.

@@ -72,7 +72,7 @@ def load(
     if place.type == "cuda":
         _require_room(model, place, kind, quantization, context or 4096)
     with no_bars():
-        tokenizer = _tokenizer(model, transformers)
+        tokenizer = tokenizer_of(model, transformers)
         loaded = _weights(model, transformers, place, dtype=getattr(torch, kind), use_safetensors=True, **options)
     facts = {"revision": model.commit} if model.commit else {"sha256": _sha256(model.folder)}
     facts |= {"dtype": kind, "device": str(place)} | ({"quantization": quantization} if quantization else {})
@@ -177,7 +177,12 @@ def _require_room(model: Model, device: Any, dtype: str, quantization: Quantizat
         raise GeneratorError(f"{model.name} does not fit on {device}:\n{needed}\n{memory.advice(needed, free)}")
 
 
-def _tokenizer(model: Model, transformers: Any) -> Any:
+def tokenizer_of(model: Model, transformers: Any) -> Any:
+    """The tokenizer that lies with a model's weights.
+
+    Raises:
+        GeneratorError: it cannot be loaded.
+    """
     try:
         return transformers.AutoTokenizer.from_pretrained(
             str(model.folder), local_files_only=True, trust_remote_code=False

@@ -238,3 +238,40 @@ def test_the_tiny_configuration_learns_from_the_starter_literature(
     card = json.loads((folder / "card.json").read_text("utf-8"))
     assert 200_000 < card["parameters"] < 400_000
     assert all(gate["passed"] for gate in card["gates"])
+
+
+def test_shares_are_of_the_base_s_tokens(data: Path, tmp_path: Path) -> None:
+    """A sign that the tokenizer has never seen is four tokens: shares of characters would give another mixture."""
+    from training.contracts import Text
+    from training.measures import tokens_of
+    from training.pretrain import PretrainSettings, _counter
+    from training.settings import read_yaml, validated
+    from training.sources import read_rows
+
+    base = tmp_path / "base"
+    make_tiny_model(base)
+    rows = [{"id": f"e{n}", "text": f"{'🍵' * 12}{n}"} for n in range(90)]  # of four bytes each
+    (tmp_path / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    sources = [
+        {"path": str(data / "medical.jsonl"), "form": "texts", "licence": "Apache-2.0", "share": 0.5},
+        {"path": str(tmp_path / "other.jsonl"), "form": "texts", "licence": "Apache-2.0", "share": 0.5},
+    ]
+    hygiene = {"evaluation": None, "near_duplicates": None}
+    wanted = {"sources": sources, "hygiene": hygiene, "held_out": 0, "tokens": 2000}
+    path = configuration(data, tmp_path / "out", shape=None, base=str(base), data=wanted)
+    settings = validated(PretrainSettings, read_yaml(path), path)
+    counted = _counter(settings)
+    assert counted is not None
+    mixed = read_rows(settings.data, Text, seed=1, ledger=[], count=counted)
+    _, tokenizer = load_policy(str(base))
+    given = {"e": 0, "m": 0}
+    for row in mixed:
+        given[row.id[0]] += len(tokens_of(tokenizer, [row.text])[0]) + 2
+    assert sum(given.values()) == pytest.approx(2000, rel=0.1)
+    assert given["e"] / sum(given.values()) == pytest.approx(0.5, abs=0.05)
+    of_characters = {"e": 0, "m": 0}
+    for row in read_rows(settings.data, Text, seed=1, ledger=[]):
+        of_characters[row.id[0]] += len(tokens_of(tokenizer, [row.text])[0]) + 2
+    assert abs(of_characters["e"] / sum(of_characters.values()) - 0.5) > 0.1
+    plain = configuration(data, tmp_path / "plain", shape=None, base=str(base))
+    assert _counter(validated(PretrainSettings, read_yaml(plain), plain)) is None  # nothing is mixed

@@ -234,7 +234,7 @@ def test_many_files_of_a_folder_are_one_row_on_the_page(tmp_path: Path) -> None:
     files.append(Account(path="b/x.tsv", sha256="e" * 64, rows=1, read=3, kept=3, changed=changed, characters=4567))
     write_card(Card(**how, configuration={}, settings={}, data=files), tmp_path)
     page = (tmp_path / "README.md").read_text("utf-8")
-    assert "| `a/` (6 files) | not stated | 12 | 12 | 6 | 0 | none | empty 6 | in card.json |" in page
+    assert "| `a/` (6 files) | not stated | 12 | 12 | 6 | – | none | empty 6 | in card.json |" in page
     assert f"| `b/x.tsv` | not stated | 1 | 3 | 3 | 4,567 | redacted 2 | none | `{'e' * 16}…` |" in page
     assert len(Card.model_validate_json((tmp_path / "card.json").read_text("utf-8")).data) == 7
 
