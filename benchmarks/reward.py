@@ -23,9 +23,9 @@ from sklearn.model_selection import GroupKFold
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from chimed_rag.evaluation.grams import skeleton
 from training.card import commit, versions
 from training.contracts import RankedList, pairs
-from training.hygiene import skeleton
 from training.linear_reward import Linear, fit
 from training.pairs import Hygiene
 from training.reward_report import RewardReport, reward_report

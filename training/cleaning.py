@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from chimed_rag.evaluation.grams import skeleton
 from chimed_rag.generation.base import Message
 from chimed_rag.safety.redaction import Redactor
 from training.contracts import Dialogue, RankedList, Row, Text
 from training.files import Account
-from training.hygiene import Contamination, NearDuplicates, similarity, skeleton
+from training.hygiene import Contamination, NearDuplicates, similarity
 from training.pairs import Hygiene
 from training.settings import located
 

@@ -7,7 +7,6 @@ else), so that width, case, blanks and punctuation make no difference.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,37 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimed_rag.errors import ConfigError
-from chimed_rag.text import HAN, fold
+from chimed_rag.evaluation.grams import Hashes, grams, skeleton
 from training.files import lines
 
-Hashes = NDArray[np.uint64]
-
-_OTHER = re.compile(rf"[^0-9a-z\u00b5\u0370-\u03ff{HAN}]+")
-_BASE = np.uint64(0x9E3779B97F4A7C15)
-_MIX = np.uint64(0xBF58476D1CE4E5B9)
 SHORTEST = 5
 """Texts of fewer characters (options, names, labels) are too common to be a trace of an evaluation set."""
-
-
-def skeleton(text: str) -> str:
-    """Folded letters, digits and Chinese characters of a text."""
-    return _OTHER.sub("", fold(text))
-
-
-def grams(bones: str, n: int) -> Hashes:
-    """64-bit hashes of the overlapping n-grams of a skeleton, in order, shape (max(0, len − n + 1),).
-
-    Polynomial hashes modulo 2⁶⁴, mixed once; two different n-grams share one with a probability of about 2⁻⁶⁴.
-    """
-    codes = np.frombuffer(bones.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
-    count = max(0, len(codes) - n + 1)
-    hashes = np.zeros(count, dtype=np.uint64)
-    for i in range(n):
-        hashes = hashes * _BASE + codes[i : i + count]
-    hashes ^= hashes >> np.uint64(31)
-    hashes *= _MIX
-    mixed: Hashes = hashes ^ (hashes >> np.uint64(29))
-    return mixed
 
 
 def similarity(a: str, b: str, n: int = 3) -> float:

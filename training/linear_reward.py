@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from chimed_rag.errors import InputError
+from chimed_rag.evaluation.grams import skeleton
 from training.contracts import Preference
-from training.hygiene import skeleton
 from training.settings import Settings
 
 if TYPE_CHECKING:

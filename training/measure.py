@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimed_rag.encoders.base import Encoder
+from chimed_rag.evaluation.grams import skeleton
 from chimed_rag.evaluation.statistics import Interval, bootstrap_means
-from training.hygiene import skeleton
 from training.mining import Candidates, bm25_candidates, encoder_candidates
 from training.pairs import Pair
 

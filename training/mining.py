@@ -20,11 +20,12 @@ import numpy as np
 from pydantic import Field
 
 from chimed_rag.encoders.base import Encoder
+from chimed_rag.evaluation.grams import skeleton
 from chimed_rag.indexing.lexical import LexicalIndex, LexicalWriter
 from chimed_rag.query.question import content_terms
 from chimed_rag.records import Chunk, Document
 from chimed_rag.text import terms
-from training.hygiene import similarity, skeleton
+from training.hygiene import similarity
 from training.pairs import Pair
 from training.settings import Settings
 

@@ -20,8 +20,9 @@ from pydantic import Field
 
 from chimed_rag.errors import CorpusError, InputError
 from chimed_rag.evaluation.beir import BeirCorpus, read_qrels, read_queries
+from chimed_rag.evaluation.grams import skeleton
 from training.files import Account, Ledger, account, lines, matching, rows, text_field
-from training.hygiene import Contamination, NearDuplicates, similarity, skeleton
+from training.hygiene import Contamination, NearDuplicates, similarity
 from training.settings import Settings, located
 
 AnyItem = TypeVar("AnyItem")

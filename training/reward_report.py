@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from chimed_rag.evaluation.grams import skeleton
 from chimed_rag.evaluation.statistics import Interval, bootstrap_ratios
 from training.contracts import Preference, RankedList, pairs
 from training.gates import Gate
-from training.hygiene import skeleton
 from training.negatives import HARD, LONG, SHORT, UNSEEN
 from training.scoring import Scorer
 

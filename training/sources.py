@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from chimed_rag.errors import ConfigError, CorpusError, InputError
+from chimed_rag.evaluation.grams import skeleton
 from training.cleaning import Kept, characters, clean, opening, redacted
 from training.contracts import Row, Text
 from training.files import Account, Ledger, account, matching
 from training.forms import FORMS, Form, Item
-from training.hygiene import skeleton
 from training.mixing import mix
 from training.pairs import sampled
 from training.stages import Data, Source

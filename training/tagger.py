@@ -28,13 +28,13 @@ from chimed_rag.entities.features import Lists, Span, encoded, features, known_n
 from chimed_rag.entities.tagger import WEIGHTS, Tagger, crfsuite_module, save_settings
 from chimed_rag.entities.tagger import Settings as Model
 from chimed_rag.errors import InputError
+from chimed_rag.evaluation.grams import grams, skeleton
 from chimed_rag.evaluation.metrics.spans import Counts, Place, micro, strict_counts
 from chimed_rag.evaluation.samples import Sample
 from chimed_rag.evaluation.statistics import Interval
 from chimed_rag.evaluation.tasks.loading import load_task
 from training.card import Point, command
 from training.files import Account, Ledger, account, matching
-from training.hygiene import grams, skeleton
 from training.run import Run, carry_out
 from training.settings import Settings, read_yaml, validated
 

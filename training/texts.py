@@ -12,8 +12,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from chimed_rag.evaluation.grams import skeleton
 from training.files import Account, Ledger, account, lines, matching, rows
-from training.hygiene import Contamination, skeleton
+from training.hygiene import Contamination
 from training.pairs import Hygiene
 from training.settings import Settings, located
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,12 +26,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from chimed_rag.errors import CorpusError, InputError
+from chimed_rag.evaluation.grams import grams, skeleton
 from chimed_rag.evaluation.result import TaskResult
 from chimed_rag.evaluation.samples import Sample
 from chimed_rag.evaluation.statistics import Interval, proportion
 from chimed_rag.evaluation.tasks.loading import Task
 from chimed_rag.records import Record
-from chimed_rag.text import HAN, fold
 
 SEEN = 0.8
 """Share of a question's 10-grams from which on it counts as seen."""
@@ -40,9 +39,6 @@ SHORT, LONG = 10, 13
 """Characters of the grams."""
 _AT_ONCE = 1_000_000
 """Characters of the source that are hashed together: 16 MB."""
-_OTHER = re.compile(rf"[^0-9a-z\u00b5\u0370-\u03ff{HAN}]+")
-_BASE, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
-Hashes = NDArray[np.uint64]
 
 
 class Contamination(Record):
@@ -142,29 +138,8 @@ def noted(result: TaskResult, *found: Contamination) -> TaskResult:
 # --- grams ------------------------------------------------------------------------------------------------------
 
 
-def skeleton(text: str) -> str:
-    """Folded letters, digits and Chinese characters of a text."""
-    return _OTHER.sub("", fold(text))
-
-
 def _skeletons(sample: Sample) -> list[str]:
     return [skeleton(text) for text in (sample.text, *sample.options.values())]
-
-
-def grams(bones: str, n: int) -> Hashes:
-    """64-bit hashes of the overlapping n-grams of a skeleton, in order, shape (max(0, len - n + 1),).
-
-    Polynomial hashes modulo 2⁶⁴, mixed once; two different n-grams share one with a probability of about 2⁻⁶⁴.
-    """
-    codes = np.frombuffer(bones.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
-    count = max(0, len(codes) - n + 1)
-    hashes = np.zeros(count, dtype=np.uint64)
-    for i in range(n):
-        hashes = hashes * _BASE + codes[i : i + count]
-    hashes ^= hashes >> np.uint64(31)
-    hashes *= _MIX
-    mixed: Hashes = hashes ^ (hashes >> np.uint64(29))
-    return mixed
 
 
 class _Wanted:

@@ -26,9 +26,9 @@ from chimed_rag.encoders.contrastive import Pairs
 from chimed_rag.encoders.hashing import HashingEncoder
 from chimed_rag.encoders.ngram import NgramEncoder
 from chimed_rag.errors import InputError
+from chimed_rag.evaluation.grams import grams
 from tests.tiny_ngrams import literature, tiny_encoder
 from training.files import lines
-from training.hygiene import grams
 
 LITERATURE = literature()
 REPLIES = [(f"请问第{n}种药怎么吃", f"第{n}种药一天{n % 4}次，饭后吃。") for n in range(30)]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from chimed_rag.errors import ConfigError
-from training.hygiene import Contamination, NearDuplicates, grams, similarity, skeleton
+from chimed_rag.evaluation.grams import grams, skeleton
+from training.hygiene import Contamination, NearDuplicates, similarity
 
 
 def test_a_skeleton_knows_no_width_case_blank_or_punctuation() -> None:
