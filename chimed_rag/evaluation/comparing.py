@@ -1,8 +1,8 @@
 """Whether one system is better than another on the same samples; and over many tasks.
 
-A metric is compared where it is a mean over samples or another ratio of two sums over them (`Protocol.parts`), which
-is checked against the result's own number. Not covered: systems run on different data, protocols or versions: that is
-refused; and metrics of a corpus as a whole, such as BLEU.
+A metric is compared where it is a mean over samples, another ratio of two sums over them (`Protocol.parts`), or a
+function of sums over the corpus, such as BLEU (`Protocol.corpus`); that is checked against the result's own number. Not
+covered: systems run on different data, protocols or versions: that is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ from chimed_rag.errors import InputError
 from chimed_rag.evaluation.protocols.base import protocol
 from chimed_rag.evaluation.result import TaskResult, rounded
 from chimed_rag.evaluation.run_folder import ids_sha256
-from chimed_rag.evaluation.significance import Parts, by_group, difference, holm, mcnemar, permutation
+from chimed_rag.evaluation.significance import (
+    Parts,
+    Sums,
+    by_group,
+    corpus_difference,
+    corpus_permutation,
+    difference,
+    holm,
+    mcnemar,
+    permutation,
+    rows_by_group,
+)
 from chimed_rag.evaluation.statistics import Interval
 from chimed_rag.records import Record
 
@@ -63,7 +74,9 @@ def compare(a: TaskResult, b: TaskResult, *, metric: str | None = None) -> Compa
     name = metric or next(iter(a.metrics))
     one, two = _parts(a, name), _parts(b, name)
     if one is None or two is None:
-        able = [other for other in a.metrics if _parts(a, other) is not None and _parts(b, other) is not None]
+        if (whole := _sums(a, name)) is not None and (other_whole := _sums(b, name)) is not None:
+            return _of_corpora(a, b, name, whole, other_whole)
+        able = [other for other in a.metrics if all((_parts(r, other) or _sums(r, other)) is not None for r in (a, b))]
         raise InputError(
             f"{a.task} by {a.protocol} cannot be compared by {name}"
             + (": it is not taken sample by sample" if name in a.metrics else ": there is no such number")
@@ -92,6 +105,36 @@ def compare(a: TaskResult, b: TaskResult, *, metric: str | None = None) -> Compa
         only_a=only_a if binary else None,
         only_b=only_b if binary else None,
     )
+
+
+def _of_corpora(a: TaskResult, b: TaskResult, name: str, one: Sums, two: Sums) -> Comparison:
+    return Comparison(
+        task=a.task,
+        protocol=a.protocol,
+        metric=name,
+        a=a.system,
+        b=b.system,
+        n=a.n,
+        groups=len(one.rows),
+        difference=rounded({"": corpus_difference(one, two)})[""],
+        p=corpus_permutation(one, two),
+        test="approximate randomization",
+    )
+
+
+def _sums(result: TaskResult, metric: str) -> Sums | None:
+    """What each group adds to a metric of the corpus; None where it is none, or does not give the result's number."""
+    if metric not in result.metrics:
+        return None
+    run = result.run
+    found = protocol(result.protocol, result.card.kind).corpus(run.task.samples, run.scores)
+    if found is None:
+        return None
+    rows, worth = found
+    total = worth(rows.sum(axis=0).tolist())
+    if abs(total.get(metric, float("inf")) - result.metrics[metric].value) > 2e-6:
+        return None
+    return Sums(rows_by_group(rows, [one.group for one in run.task.samples]), lambda sums: worth(sums)[metric])
 
 
 def compare_all(pairs: Sequence[tuple[TaskResult, TaskResult]], *, metric: str | None = None) -> list[Comparison]:

@@ -7,8 +7,8 @@ one. Not covered: asking itself (`systems`), and running (`running`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from chimed_rag.errors import UnknownNameError
 from chimed_rag.evaluation.samples import Kind, Prediction, Sample, Score
@@ -43,6 +43,10 @@ PROTOCOLS = Registry(
 
 _MICRO = {"f1": (2.0, 1.0, 1.0), "precision": (1.0, 1.0, 0.0), "recall": (1.0, 0.0, 1.0)}
 """Weights of true positives, false positives and false negatives below; above stand the true positives, as weighted."""
+
+
+OfSums = Callable[[Sequence[int]], dict[str, float]]
+"""k sums over samples to metrics by name."""
 
 
 class Protocol(ABC):
@@ -105,6 +109,14 @@ class Protocol(ABC):
             weight, a, b = _MICRO[metric]
             below = [weight * right + a * extra + b * missed for right, extra, missed in zip(tp, fp, fn, strict=True)]
             return [weight * right for right in tp], below
+        return None
+
+    def corpus(self, samples: Sequence[Sample], scores: Sequence[Score]) -> tuple[Any, OfSums] | None:
+        """For metrics that are functions of sums over all samples (BLEU): what each sample adds, and the functions.
+
+        Returns:
+            Whole numbers of shape (samples, k), and what k sums are worth by the metrics' names; None by default.
+        """
         return None
 
     def groups(

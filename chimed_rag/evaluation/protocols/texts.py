@@ -24,7 +24,7 @@ import numpy as np
 
 from chimed_rag.errors import InputError
 from chimed_rag.evaluation.metrics import legacy_text, text
-from chimed_rag.evaluation.protocols.base import Protocol
+from chimed_rag.evaluation.protocols.base import OfSums, Protocol
 from chimed_rag.evaluation.samples import Outcome, Prediction, Sample, Score
 from chimed_rag.evaluation.statistics import Interval, clustered_means
 from chimed_rag.generation.base import Message
@@ -83,6 +83,11 @@ class StrictTexts(Protocol):
         )
         empty = means.pop("empty")
         return {**means, **text.bleu(counts, groups), "length_ratio": text.length_ratio(counts, groups), "empty": empty}
+
+    def corpus(self, samples: Sequence[Sample], scores: Sequence[Score]) -> tuple[text.Counts, OfSums]:
+        """bleu1, bleu2 and bleu4, from n-gram counts."""
+        counts = text.bleu_counts([score.said for score in scores], [sample.references for sample in samples])
+        return counts, text.bleu_of_sums
 
     def groups(
         self, samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]
