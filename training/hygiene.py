@@ -6,16 +6,14 @@ else), so that width, case, blanks and punctuation make no difference.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chimed_rag.errors import ConfigError
-from chimed_rag.evaluation.grams import Hashes, grams, skeleton
+from chimed_rag.evaluation.grams import Hashes, grams, skeleton, texts_in
 from training.files import lines
 
 SHORTEST = 5
@@ -99,7 +97,7 @@ class Contamination:
         whole: set[str] = set()
         parts: list[Hashes] = []
         for path in self.files:
-            found = {skeleton(text) for _, line in lines(path) for text in _texts(line)}
+            found = {skeleton(text) for _, line in lines(path) for text in texts_in(line)}
             whole |= {bones for bones in found if SHORTEST <= len(bones) < n}
             # One long text at a time: a gram across two texts of no evaluation set would cost a row without reason.
             parts.extend(grams(bones, n) for bones in found if len(bones) >= n)
@@ -125,20 +123,3 @@ class Contamination:
     def shares(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """`share` of the skeleton of each text, shape (n,)."""
         return np.array([self.share(skeleton(text)) for text in texts], dtype=np.float64)
-
-
-def _texts(line: str) -> Iterator[str]:
-    """Every text in a line of JSON, or the line itself where it is none."""
-    try:
-        stack: list[Any] = [json.loads(line)]
-    except ValueError:
-        yield line
-        return
-    while stack:
-        value = stack.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)

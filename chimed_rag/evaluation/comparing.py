@@ -75,7 +75,8 @@ def compare(a: TaskResult, b: TaskResult, *, metric: str | None = None) -> Compa
     one, two = _parts(a, name), _parts(b, name)
     if one is None or two is None:
         if (whole := _sums(a, name)) is not None and (other_whole := _sums(b, name)) is not None:
-            return _of_corpora(a, b, name, whole, other_whole)
+            gap, p = corpus_difference(whole, other_whole), corpus_permutation(whole, other_whole)
+            return _told(a, b, name, gap, groups=len(whole.rows), p=p, test="approximate randomization")
         able = [other for other in a.metrics if all((_parts(r, other) or _sums(r, other)) is not None for r in (a, b))]
         raise InputError(
             f"{a.task} by {a.protocol} cannot be compared by {name}"
@@ -91,34 +92,22 @@ def compare(a: TaskResult, b: TaskResult, *, metric: str | None = None) -> Compa
         test, p = "exact McNemar", mcnemar(only_a, only_b)
     else:
         test, p = "paired permutation", permutation(grouped_a, grouped_b)
+    found = _told(a, b, name, difference(grouped_a, grouped_b), groups=len(grouped_a.above), p=p, test=test)
+    return found.model_copy(update={"only_a": only_a, "only_b": only_b}) if binary else found
+
+
+def _told(a: TaskResult, b: TaskResult, metric: str, gap: Interval, *, groups: int, p: float, test: str) -> Comparison:
     return Comparison(
         task=a.task,
         protocol=a.protocol,
-        metric=name,
+        metric=metric,
         a=a.system,
         b=b.system,
         n=a.n,
-        groups=len(grouped_a.above),
-        difference=rounded({"": difference(grouped_a, grouped_b)})[""],
+        groups=groups,
+        difference=rounded({"": gap})[""],
         p=p,
         test=test,
-        only_a=only_a if binary else None,
-        only_b=only_b if binary else None,
-    )
-
-
-def _of_corpora(a: TaskResult, b: TaskResult, name: str, one: Sums, two: Sums) -> Comparison:
-    return Comparison(
-        task=a.task,
-        protocol=a.protocol,
-        metric=name,
-        a=a.system,
-        b=b.system,
-        n=a.n,
-        groups=len(one.rows),
-        difference=rounded({"": corpus_difference(one, two)})[""],
-        p=corpus_permutation(one, two),
-        test="approximate randomization",
     )
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from chimed_rag.errors import CorpusError, InputError
-from chimed_rag.evaluation.grams import grams, skeleton
+from chimed_rag.evaluation.grams import grams, skeleton, texts_in
 from chimed_rag.evaluation.result import TaskResult
 from chimed_rag.evaluation.samples import Sample
 from chimed_rag.evaluation.statistics import Interval, proportion
@@ -251,23 +251,6 @@ def _of_files(files: Sequence[Path]) -> Iterator[str]:
                 raw.seek(0)
                 with gzip.open(raw) if zipped else raw as lines:
                     for line in lines:
-                        yield from _texts(line.decode("utf-8", "replace"))
+                        yield from texts_in(line.decode("utf-8", "replace"))
         except (OSError, EOFError, zlib.error) as error:
             raise CorpusError(f"cannot be read: {getattr(error, 'strerror', None) or error}", path=str(file)) from error
-
-
-def _texts(line: str) -> Iterator[str]:
-    """Every text in a line of JSON, or the line itself where it is none."""
-    try:
-        stack: list[Any] = [json.loads(line)]
-    except (ValueError, RecursionError):
-        yield line
-        return
-    while stack:
-        value = stack.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)

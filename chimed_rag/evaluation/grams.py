@@ -6,7 +6,10 @@ covered: meaning.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,3 +40,20 @@ def grams(bones: str, n: int) -> Hashes:
     hashes *= _MIX
     mixed: Hashes = hashes ^ (hashes >> np.uint64(29))
     return mixed
+
+
+def texts_in(line: str) -> Iterator[str]:
+    """Every text in a line of JSON, or the line itself where it is none."""
+    try:
+        stack: list[Any] = [json.loads(line)]
+    except (ValueError, RecursionError):
+        yield line
+        return
+    while stack:
+        value = stack.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
