@@ -26,9 +26,8 @@ from chimed_rag.evaluation.significance import (
     holm,
     mcnemar,
     permutation,
-    rows_by_group,
 )
-from chimed_rag.evaluation.statistics import Interval
+from chimed_rag.evaluation.statistics import Interval, sums_by_group
 from chimed_rag.records import Record
 
 
@@ -123,7 +122,7 @@ def _sums(result: TaskResult, metric: str) -> Sums | None:
     total = worth(rows.sum(axis=0).tolist())
     if abs(total.get(metric, float("inf")) - result.metrics[metric].value) > 2e-6:
         return None
-    return Sums(rows_by_group(rows, [one.group for one in run.task.samples]), lambda sums: worth(sums)[metric])
+    return Sums(sums_by_group(rows, [one.group for one in run.task.samples]), lambda sums: worth(sums)[metric])
 
 
 def compare_all(pairs: Sequence[tuple[TaskResult, TaskResult]], *, metric: str | None = None) -> list[Comparison]:

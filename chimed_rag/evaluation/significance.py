@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimed_rag.errors import InputError, MissingExtraError
-from chimed_rag.evaluation.statistics import SEED, Interval, bootstrap_differences
+from chimed_rag.evaluation.statistics import SEED, Interval, bootstrap_differences, sums_by_group
 
 _VALUES_AT_ONCE = 1_000_000
 """Swapped values held in memory at a time: 8 MB a column."""
@@ -36,11 +36,8 @@ class Parts(NamedTuple):
 
 def by_group(parts: Parts, groups: Sequence[str]) -> Parts:
     """The sums of each group, in the order in which the groups first come; an empty name is a group of its own."""
-    names = [name or f"\0{row}" for row, name in enumerate(groups)]
-    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    of = np.array([places[name] for name in names], dtype=np.intp)
-    above, below = (np.bincount(of, weights=column, minlength=len(places)) for column in parts)
-    return Parts(above.astype(np.float64), below.astype(np.float64))
+    above, below = sums_by_group(np.column_stack(parts), groups).T
+    return Parts(above, below)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -151,15 +148,6 @@ def _in_order(a: Sums, b: Sums) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _worth(worth: Callable[[list[int]], float], sums: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.array([worth(row) for row in sums.tolist()])
-
-
-def rows_by_group(rows: NDArray[np.int64], groups: Sequence[str]) -> NDArray[np.int64]:
-    """The sums of each group's rows; an empty name is a group of its own."""
-    names = [name or f"\0{row}" for row, name in enumerate(groups)]
-    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    found = np.zeros((len(places), rows.shape[1]), dtype=np.int64)
-    np.add.at(found, [places[name] for name in names], rows)
-    return found
 
 
 def holm(values: Sequence[float]) -> list[float]:

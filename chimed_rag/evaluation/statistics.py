@@ -6,7 +6,7 @@ Not covered: the comparison of two systems.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,6 +150,28 @@ def _bootstrapped(
     }
 
 
+Numbers = TypeVar("Numbers", np.int64, np.float64)
+
+
+def sums_by_group(rows: NDArray[Numbers], groups: Sequence[str]) -> NDArray[Numbers]:
+    """The rows of each group added up, groups in the order in which they first come.
+
+    Args:
+        rows: shape (n, k).
+        groups: what each row belongs to; an empty name is a group of its own.
+
+    Raises:
+        InputError: there are not as many groups as rows.
+    """
+    if len(groups) != len(rows):
+        raise InputError(f"{len(rows)} rows and {len(groups)} groups: each row belongs to one")
+    names = [name or f"\0{row}" for row, name in enumerate(groups)]
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    sums = np.zeros((len(places), rows.shape[1]), dtype=rows.dtype)
+    np.add.at(sums, [places[name] for name in names], rows)
+    return sums
+
+
 def clustered_means(
     columns: Mapping[str, Sequence[float] | NDArray[Any]],
     groups: Sequence[str],
@@ -167,17 +189,12 @@ def clustered_means(
         InputError: no columns, no rows, or columns of different lengths.
         MissingExtraError: scipy is not installed.
     """
-    names = [name or f"\0{row}" for row, name in enumerate(groups)]
-    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    of = np.array([places[name] for name in names], dtype=np.intp)
     lengths = {len(column) for column in columns.values()}
-    if lengths != {len(of)} or not len(of):
+    if lengths != {len(groups)} or not groups:
         raise InputError(f"means of groups need columns of one length of at least 1, not {sorted(lengths)}")
-    sums = {name: np.zeros(len(places)) for name in columns}
-    for name, column in columns.items():
-        np.add.at(sums[name], of, np.asarray(column, dtype=np.float64))
-    sizes = np.bincount(of, minlength=len(places)).astype(np.float64)
-    return bootstrap_ratios(sums, sizes, confidence=confidence, resamples=resamples)
+    rows = np.column_stack([*columns.values(), np.ones(len(groups))]).astype(np.float64)
+    *sums, sizes = sums_by_group(rows, groups).T
+    return bootstrap_ratios(dict(zip(columns, sums, strict=True)), sizes, confidence=confidence, resamples=resamples)
 
 
 def proportion(count: int, n: int, *, confidence: float = 0.95) -> Interval:

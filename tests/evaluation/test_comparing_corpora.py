@@ -14,7 +14,8 @@ from chimed_rag.errors import InputError
 from chimed_rag.evaluation.comparing import compare
 from chimed_rag.evaluation.running import scored
 from chimed_rag.evaluation.samples import Prediction, Sample
-from chimed_rag.evaluation.significance import Sums, corpus_difference, corpus_permutation, rows_by_group
+from chimed_rag.evaluation.significance import Sums, corpus_difference, corpus_permutation
+from chimed_rag.evaluation.statistics import sums_by_group
 from chimed_rag.evaluation.tasks.loading import Task, load_card
 
 SIGNS = "头痛发热咳嗽胸闷腹泻高血压糖尿病服药就诊复查休息饮水"
@@ -90,7 +91,7 @@ def test_the_order_of_samples_does_not_matter_and_a_system_equals_itself() -> No
 
 def test_groups_are_swapped_whole() -> None:
     rows = np.array([[1, 2], [3, 4], [5, 6], [7, 8]])
-    assert rows_by_group(rows, ["x", "", "x", ""]).tolist() == [[6, 8], [3, 4], [7, 8]]
+    assert sums_by_group(rows, ["x", "", "x", ""]).tolist() == [[6, 8], [3, 4], [7, 8]]
     made = task(24, groups=3)
     a, b = result(made, spoilt(made, 0.6, 1), "a"), result(made, spoilt(made, 0.2, 2), "b")
     found = compare(a, b, metric="bleu2")

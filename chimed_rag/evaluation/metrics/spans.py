@@ -14,10 +14,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chimed_rag.errors import InputError, MissingExtraError
-from chimed_rag.evaluation.statistics import Interval, bootstrap_ratios
+from chimed_rag.evaluation.statistics import Interval, bootstrap_ratios, sums_by_group
 
 SCHEMES = ("strict", "exact", "partial", "type")
 """Right ends and type; right ends; spans that overlap count half; right type of those that do (SemEval 2013, 9.1)."""
@@ -59,26 +58,15 @@ def micro(counts: Sequence[Counts], groups: Sequence[str] = ()) -> dict[str, Int
     Raises:
         InputError: no documents. MissingExtraError: scipy is not installed.
     """
-    table = _by_group(np.array(counts, dtype=np.float64).reshape(-1, 3), groups)
+    table = np.array(counts, dtype=np.float64).reshape(-1, 3)
+    if groups:
+        table = sums_by_group(table, groups)
     tp, fp, fn = table.T
     return {
         **bootstrap_ratios({"f1": 2 * tp}, 2 * tp + fp + fn),
         **bootstrap_ratios({"precision": tp}, tp + fp),
         **bootstrap_ratios({"recall": tp}, tp + fn),
     }
-
-
-def _by_group(table: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float64]:
-    """The rows of each group added up; order of first appearance."""
-    names = [name or f"\0{row}" for row, name in enumerate(groups)]
-    if len(names) != len(table):
-        if names:
-            raise InputError(f"{len(table)} documents cannot belong to {len(names)} groups, one each")
-        return table
-    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    sums = np.zeros((len(places), table.shape[1]))
-    np.add.at(sums, [places[name] for name in names], table)
-    return sums
 
 
 def schemes(gold: Sequence[Collection[Place]], found: Sequence[Collection[Place]]) -> dict[str, list[Counts]]:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimed_rag.errors import InputError, MissingExtraError
-from chimed_rag.evaluation.statistics import SEED, Interval
+from chimed_rag.evaluation.statistics import SEED, Interval, sums_by_group
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -187,11 +187,7 @@ def of_sums(
     """
     if not len(rows) or len(rows) != len(groups):
         raise InputError(f"{len(rows)} rows and {len(groups)} groups: there must be as many, and at least one")
-    names = [name or f"\0{row}" for row, name in enumerate(groups)]
-    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    table = np.zeros((rows.shape[1], len(places)), dtype=np.int64)
-    for row, name in zip(rows, names, strict=True):
-        table[:, places[name]] += row
+    table = sums_by_group(rows, groups).T
     values = low = high = np.array(scores(table.sum(axis=-1).tolist()))
     if table.shape[1] > 1:
         try:
