@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from chimed_rag import registry
 from chimed_rag.asking import Asked
 from chimed_rag.errors import GeneratorError
-from chimed_rag.generation.language_model import LanguageModel
+from chimed_rag.generation.base import is_language_model
 from chimed_rag.generation.replies import is_not_told
 from chimed_rag.query.rewriting import understood
 from chimed_rag.records import (
@@ -173,10 +173,10 @@ class Answering:
     def _drafts(self, questions: Sequence[Ready]) -> list[Draft | GeneratorError]:
         began = perf_counter()
         drafts: list[Draft | GeneratorError] = []
-        if isinstance(self.generator, LanguageModel):
+        if is_language_model(self.generator):
             drafts = self.generator.generate_many([(one.meant, one.safe) for one in questions], cancel=self.cancel)
         for place, ready in enumerate(questions):
-            if not isinstance(self.generator, LanguageModel):
+            if not is_language_model(self.generator):
                 began = perf_counter()
                 drafts.append(self._draft(ready))
             draft = drafts[place]
@@ -217,7 +217,7 @@ class Answering:
             self._traced(ready, perf_counter() - spent, **told)
 
     def _writing(self, ready: Ready) -> Generator[DraftSentence, None, Draft]:
-        if isinstance(self.generator, LanguageModel):
+        if is_language_model(self.generator):
             return (yield from self.generator.write(ready.meant, ready.safe, cancel=self.cancel))
         draft = self.generator.generate(ready.meant, ready.safe, term_weight=self._weight)
         yield from draft.sentences
@@ -231,7 +231,7 @@ class Answering:
         log.warning("%s failed, the extractive answer stands in: %s", self.generator.name, why)
 
     def _traced(self, ready: Ready, began: float, **detail: Any) -> None:
-        described = self.generator.describe() if isinstance(self.generator, LanguageModel) else {}
+        described = self.generator.describe() if is_language_model(self.generator) else {}
         ready.one.traced("generation", began, generator=self.generator.name, **described, **detail)
 
     # -- from a draft to what may be shown --------------------------------------------------------------------------

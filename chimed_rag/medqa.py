@@ -22,8 +22,8 @@ from chimed_rag import registry
 from chimed_rag.answering import Answering
 from chimed_rag.asking import Asked, audit_log, interactions, redacted, refusal_rule, since, triaged
 from chimed_rag.config import Chunking, Config
+from chimed_rag.generation.base import is_language_model
 from chimed_rag.generation.choosing import load_generator
-from chimed_rag.generation.language_model import LanguageModel
 from chimed_rag.literature import STARTER_INDEX, Literature, View, configured, ready_reranker
 from chimed_rag.query.rewriting import asked, clinical, understood
 from chimed_rag.records import (
@@ -493,7 +493,7 @@ class MedQA(Literature):
         """Closes the index files, and the model if it was loaded by this object; it cannot be asked afterwards."""
         if "_threads" in self.__dict__:
             self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._owns_generator and isinstance(self.generator, LanguageModel):
+        if self._owns_generator and is_language_model(self.generator):
             self.generator.close()
         super().close()
 

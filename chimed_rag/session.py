@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 
 from chimed_rag.condensing import LOOKED_BACK, Condensed, Kind, condense
 from chimed_rag.errors import InputError
-from chimed_rag.generation.language_model import LanguageModel
+from chimed_rag.generation.base import is_language_model
 from chimed_rag.records import Answer, DoneEvent, Event, Notice, Record
 from chimed_rag.rephrasing import rephrased
 from chimed_rag.safety.redaction import Redactor
@@ -158,7 +158,7 @@ class Session:
     def _condensed(self, question: str) -> tuple[Condensed, str]:
         recent = self._turns[-LOOKED_BACK:]
         history, answers = [turn.standalone for turn in recent], [turn.answer for turn in recent]
-        if isinstance(self._qa.generator, LanguageModel):
+        if is_language_model(self._qa.generator):
             return rephrased(question, history, answers, self._qa.generator)
         return condense(question, history, answers), "rule"
 

@@ -5,15 +5,19 @@ Not covered: checking the draft (`safety.citations`).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from typing_extensions import TypedDict  # pydantic needs it of this kind before Python 3.12
+from typing_extensions import TypedDict, TypeIs  # pydantic needs TypedDict of this kind before Python 3.12
 
 from chimed_rag.query.question import TermWeight
 from chimed_rag.records import Draft, Evidence
 
-__all__ = ["Generator", "Message", "TermWeight"]
+if TYPE_CHECKING:
+    from chimed_rag.generation.language_model import LanguageModel
+
+__all__ = ["Generator", "Message", "TermWeight", "is_language_model"]
 
 
 class Message(TypedDict):
@@ -38,3 +42,9 @@ class Generator(Protocol):
             term_weight: inverse document frequency of an index term in the whole index, for those who need it.
         """
         ...
+
+
+def is_language_model(generator: object) -> TypeIs[LanguageModel]:
+    """Whether a generator writes of its own; asked without importing what only those need."""
+    module = sys.modules.get("chimed_rag.generation.language_model")  # whoever made one has imported it
+    return module is not None and isinstance(generator, module.LanguageModel)

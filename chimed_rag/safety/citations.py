@@ -19,10 +19,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from chimed_rag.records import Check, Citation, Draft, DraftCitation, DraftSentence, Evidence, Sentence
-from chimed_rag.safety.alignment import MIN_COVERED, Unit, Window, align, context_of, read, units, used_clauses
-from chimed_rag.safety.comparison import COMPARED, compare
-from chimed_rag.safety.population import group_places
-from chimed_rag.safety.quoting import cite, literal, squeezed
+from chimed_rag.safety.quoting import COMPARED, cite, literal, squeezed
 
 CHECKS = ("passage_exists", "quote_found", *COMPARED, "entailment")
 """The names of the checks, in order; other programs rely on them."""
@@ -34,6 +31,7 @@ MAX_CHARACTERS = 2000
 Entails = Callable[[list[tuple[str, str]]], Sequence[float]]
 """Pairs of (premise, hypothesis) to the probability that the premise entails the hypothesis."""
 Outcome = Literal["passed", "failed", "not_applicable"]
+_AGREED: tuple[Outcome, str] = ("passed", "")
 _LETTER = re.compile(r"[^\W_]")
 
 
@@ -135,13 +133,9 @@ class _Prover:
         sought = squeezed(text)
         scored = []
         for number, passage in self._passages.items():
-            window = self._window(text, [number]) if len(sought) <= MAX_CHARACTERS else None
-            scored.append(
-                (2.0 if sought and sought in squeezed(passage.text) else window.covered if window else 0.0, -number)
-            )
-        tried = [
-            self._prove(text, [-number]) for score, number in sorted(scored, reverse=True)[:3] if score > MIN_COVERED
-        ]
+            is_there = bool(sought) and sought in squeezed(passage.text)
+            scored.append((2.0 if is_there else _share_held(text, passage), -number))
+        tried = [self._prove(text, [-number]) for share, number in sorted(scored, reverse=True)[:3] if share]
         for proof in tried:
             if proof.is_proved:
                 proof.outcomes["passage_exists"] = ("passed", f"草稿没有标注出处，出处是文献 {proof.numbers[0]}")
@@ -156,11 +150,6 @@ class _Prover:
         if cited.begin is None or cited.end is None:
             return self._prove(text, [cited.number])
         return self._prove(text, [cited.number], (cited.begin, cited.end))
-
-    def _window(self, text: str, numbers: Sequence[int]) -> Window | None:
-        passages = [self._passages[number] for number in numbers]
-        candidates = [unit for passage in passages for unit in units(passage, text)]
-        return align(read(text), candidates, context_of(passages))
 
     def _prove(self, text: str, numbers: Sequence[int], place: tuple[int, int] | None = None) -> _Proof:
         """Takes a sentence through the checks, against passages or the given place of one."""
@@ -189,27 +178,34 @@ class _Prover:
         if place is not None and not 0 <= place[0] < place[1] <= len(found[0].text):
             return f"所引位置不在文献 {shown} 之内"
         whole = next((spot for passage in found if (spot := literal(text, passage, place))), None)
+        spans: list[tuple[Evidence, int, int]]
         if whole is not None:
-            passage, begin, end = whole
-            window: Window | None = Window((Unit(passage, begin, end, read(text)),), 1.0)
+            spans, outcomes = [whole], dict.fromkeys(COMPARED, _AGREED)
         elif len(text) > MAX_CHARACTERS:
             return f"在文献 {shown} 中找不到这句话：它过长，不像一句话"
         else:
-            candidates = [unit for passage in found for unit in units(passage, text, place)]
-            window = align(read(text), candidates, context_of(found))
-        if window is None or not window.holds(read(text)):
-            return f"在文献 {shown} 中找不到这句话" if place is None else f"与文献 {shown} 的原文不符"
-        citations = [one for unit in window.units if (one := cite(unit, texts[unit.passage.number])) is not None]
-        if len(citations) != len(window.units):
+            from chimed_rag.safety.rewording import compared
+
+            outcome = compared(text, found, place)
+            if outcome is None:
+                return f"在文献 {shown} 中找不到这句话" if place is None else f"与文献 {shown} 的原文不符"
+            spans, outcomes = outcome
+        citations = [cite(passage, begin, end, texts[passage.number]) for passage, begin, end in spans]
+        if None in citations:
             return f"文献 {shown} 的原文与检索到的不同"
-        proof.citations = tuple(dict.fromkeys(citation for parts in citations for citation in parts))
-        proof.premise = "\n".join(
-            (*(reading.raw for reading in context_of(found)), *(one.quote for one in proof.citations))
-        )
-        sentence, context = read(text), () if whole else context_of([unit.passage for unit in window.units])
-        used = [] if whole else used_clauses(sentence, window, group_places)
-        proof.outcomes.update(compare(sentence, window, context, used, is_literal=whole is not None))
+        proof.citations = tuple(dict.fromkeys(citation for parts in citations for citation in parts or ()))
+        titles = dict.fromkeys(name for passage in found for name in (*passage.names, *passage.headings) if name)
+        proof.premise = "\n".join((*titles, *(one.quote for one in proof.citations)))
+        proof.outcomes.update(outcomes)
         return ""
+
+
+def _share_held(text: str, passage: Evidence) -> float:
+    if len(squeezed(text)) > MAX_CHARACTERS:
+        return 0.0
+    from chimed_rag.safety.rewording import share_held
+
+    return share_held(text, passage)
 
 
 def _told(proof: _Proof) -> str:

@@ -13,20 +13,19 @@ from typing import Literal
 
 from chimed_rag.safety.alignment import Window
 from chimed_rag.safety.conversion import Measure, agree, comparable
-from chimed_rag.safety.marks import SWAPPED, find_marks, fits_better
-from chimed_rag.safety.naming import NAME_KINDS, naming
+from chimed_rag.safety.marks import SWAPPED, fits_better
+from chimed_rag.safety.naming import naming
 from chimed_rag.safety.negation import negation
-from chimed_rag.safety.polarity import denials, ladder_marks
-from chimed_rag.safety.population import POPULATIONS, population
+from chimed_rag.safety.population import population
+from chimed_rag.safety.quoting import COMPARED
 from chimed_rag.safety.reading import Reading
-from chimed_rag.safety.strength import CONTRASTS, strength
+from chimed_rag.safety.strength import strength
 from chimed_rag.safety.surroundings import Context, likeness
 
 _RATIO = re.compile("[\ue000-\uf8ff][：:比][\ue000-\uf8ff]")
 _RESPECTIVELY = re.compile("分别|依次")
 _ALL_OF_THEM = re.compile("[二两三四五几]者|^其")
 _ITEM = re.compile("[、，,和与及]|以及")
-COMPARED = ("numbers_agree", "negation_agrees", "strength_agrees", "population_agrees", "names_agree")
 
 Outcome = Literal["passed", "failed", "not_applicable"]
 Outcomes = dict[str, tuple[Outcome, str]]
@@ -38,21 +37,8 @@ def compare(
     window: Window,
     context: Sequence[Reading],
     used: Sequence[tuple[Reading, int, int]],
-    *,
-    is_literal: bool,
 ) -> Outcomes:
-    """Outcome and detail (in Chinese) of each comparison; a literal quote agrees in all that it has."""
-    if is_literal:
-        present = (
-            sentence.measures,
-            denials(sentence),
-            ladder_marks(sentence) or find_marks(sentence, CONTRASTS),
-            find_marks(sentence, POPULATIONS),
-            any(token.kind in NAME_KINDS for token in sentence.tokens),
-        )
-        return {
-            name: ("passed" if there else "not_applicable", "") for name, there in zip(COMPARED, present, strict=True)
-        }
+    """Outcome and detail (in Chinese) of each comparison."""
     sources = window.readings
     results = (
         numbers(sentence, sources, context),

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from chimed_rag.records import Citation, Evidence
-from chimed_rag.safety.alignment import Unit
 from chimed_rag.text import fold
 
+COMPARED = ("numbers_agree", "negation_agrees", "strength_agrees", "population_agrees", "names_agree")
+"""In what a sentence is compared with its passage (`comparison`); a literal quote agrees in all of it."""
 _BLANK = re.compile(r"\s+")
 _MOST_PLACES = 20  # where the same words stand more often, the first few decide
 _EDGE = "。．.！!？?；;，,：: \t\n"
@@ -60,11 +61,11 @@ def literal(text: str, passage: Evidence, place: tuple[int, int] | None) -> tupl
     return None
 
 
-def cite(unit: Unit, document: str) -> list[Citation] | None:
-    """One citation for each part of a unit in its document, without blank edges; None if that says otherwise."""
-    passage = unit.passage
+def cite(passage: Evidence, begin: int, stop: int, document: str) -> list[Citation] | None:
+    """One citation for each part of `passage.text[begin:stop]` in its document, without blank edges; None if that says
+    otherwise."""
     spans = []
-    for start, end in passage.source_spans(unit.begin, unit.end):
+    for start, end in passage.source_spans(begin, stop):
         end = min(end, len(document))
         while start < end and document[start].isspace():
             start += 1
@@ -73,7 +74,7 @@ def cite(unit: Unit, document: str) -> list[Citation] | None:
         if start < end:
             spans.append((start, end))
     quoted = "".join(document[start:end] for start, end in spans)
-    if not spans or squeezed(quoted) != squeezed(passage.text[unit.begin : unit.end]):
+    if not spans or squeezed(quoted) != squeezed(passage.text[begin:stop]):
         return None
     return [_citation(passage, document, span) for span in spans]
 
