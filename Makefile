@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 STARTER := chimed_rag/corpus/starter
 QUESTION ?= 孕妇感冒发烧能吃布洛芬吗？
 
-.PHONY: demo test check bench notebooks starter help clean
+.PHONY: demo test check bench notebooks starter weights help clean
 .DEFAULT_GOAL := help
 
 demo: $(VENV)/.demo  ## set up the light core with [cpu] (no torch) and answer a question
@@ -33,6 +33,13 @@ notebooks: $(VENV)/.dev  ## execute the notebooks and keep their outputs
 starter: $(VENV)/.dev  ## build the index of the starter literature that the wheel carries
 	rm -rf $(STARTER)/index
 	$(BIN)/chimed build --recipe indexes/starter.yaml --out $(STARTER)/index
+
+weights: $(VENV)/.dev  ## train every weight that the wheel carries anew (CHIMED_SHARED: the folder with data/)
+	$(BIN)/python -m training retriever --config training/configs/retriever_static.yaml --fresh
+	$(BIN)/python -m tools.red_flags_weights --data $$CHIMED_SHARED/data
+	$(MAKE) starter
+	$(BIN)/python -m tools.fit_answerability
+	$(BIN)/python -m tools.fit_extractive
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

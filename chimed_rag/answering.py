@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from chimed_rag.generation.base import Generator as Writer
     from chimed_rag.indexing.index import Index
     from chimed_rag.query.question import TermWeight
+    from chimed_rag.safety.answerability import Answerability
     from chimed_rag.safety.calibration import RefusalRule
     from chimed_rag.safety.citations import Entails
     from chimed_rag.safety.interactions import Interactions
@@ -85,6 +86,7 @@ class Answering:
     nli: Entails | None
     refusal: RefusalRule | None
     interactions: Interactions | None
+    answerability: Answerability | None
     cancel: Flag
 
     # -- before a draft ---------------------------------------------------------------------------------------------
@@ -106,6 +108,9 @@ class Answering:
 
         began = perf_counter()
         abstention = judge(meant, found, term_weight=self._weight, emergency=urgent)
+        if self.answerability is not None and (abstention is None or abstention.reason == "weak_evidence"):
+            learned = None if urgent else self.answerability.decide(meant, found, self._weight)
+            abstention = learned and (abstention or learned)
         if abstention is None and self.refusal is not None:
             from chimed_rag.safety.calibration import decide
 

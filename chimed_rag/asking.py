@@ -15,6 +15,7 @@ from chimed_rag.query.rewriting import corrected, understood
 from chimed_rag.records import Answer, Notice, Query, Sentence, TraceEntry
 
 if TYPE_CHECKING:
+    from chimed_rag.safety.answerability import Answerability
     from chimed_rag.safety.audit import AuditLog
     from chimed_rag.safety.calibration import RefusalRule
     from chimed_rag.safety.interactions import Interactions
@@ -108,6 +109,16 @@ def refusal_rule(given: RefusalRule | str | Path | None) -> RefusalRule | None:
     from chimed_rag.safety.calibration import RefusalRule
 
     return RefusalRule.load(Path(given))
+
+
+def answerability(config: Config, own: Path | None) -> Answerability | None:
+    """What was learned about which questions the literature answers: what the configuration names, or else its own."""
+    named = config.answerability or own
+    if named is None or named == "off":
+        return None
+    from chimed_rag.safety.answerability import Answerability
+
+    return Answerability.load(named)
 
 
 def interactions(config: Config) -> Interactions | None:

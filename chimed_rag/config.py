@@ -190,6 +190,9 @@ class Config(_Settings):
     """Whether identifiers in a question are replaced before anything else is done (`safety.redaction`)."""
     refusal: str | None = None
     """The JSON file of a refusal rule that `MedQA.calibrate` made."""
+    answerability: str | None = None
+    """The folder of an `Answerability` (`safety.answerability`); None takes the starter literature's own with the
+    starter literature and none elsewhere, "off" none at all."""
     interactions: str | None = None
     """A CSV file of interactions (`safety.interactions`)."""
     tagger: str | None = None

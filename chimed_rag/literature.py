@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 STARTER_INDEX = Path(__file__).parent / "corpus" / "starter" / "index"
 """The index of the starter literature that the wheel carries."""
+STARTER_ANSWERABILITY = STARTER_INDEX.parent / "answerability"
+"""What was learned about which questions it answers (`safety.answerability`)."""
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from chimed_rag import registry
 from chimed_rag.answering import Answering
-from chimed_rag.asking import Asked, audit_log, interactions, redacted, refusal_rule, since, triaged
+from chimed_rag.asking import Asked, answerability, audit_log, interactions, redacted, refusal_rule, since, triaged
 from chimed_rag.config import Chunking, Config
 from chimed_rag.generation.base import is_language_model
 from chimed_rag.generation.choosing import load_generator
-from chimed_rag.literature import STARTER_INDEX, Literature, View, configured, ready_reranker
+from chimed_rag.literature import STARTER_ANSWERABILITY, STARTER_INDEX, Literature, View, configured, ready_reranker
 from chimed_rag.query.rewriting import asked, clinical, understood
 from chimed_rag.records import (
     Answer,
@@ -109,6 +109,7 @@ class MedQA(Literature):
         self._owns_generator = isinstance(generator, str | Path)
         self.nli = nli
         self.refusal = refusal_rule(refusal or self.config.refusal)
+        self._answerability = answerability(self.config, STARTER_ANSWERABILITY if self.path == STARTER_INDEX else None)
         self._interactions = interactions(self.config)
         self._audit = audit_log(self.config)
         self.adaptation: Adaptation | None = None
@@ -398,7 +399,8 @@ class MedQA(Literature):
         return evidence
 
     def _answering(self, view: View, refusal: RefusalRule | None, cancel: Flag) -> Answering:
-        return Answering(view.index, self.config, self.generator, self.nli, refusal, self._interactions, cancel)
+        learned = (refusal, self._interactions, self._answerability)
+        return Answering(view.index, self.config, self.generator, self.nli, *learned, cancel)
 
     def _answers(
         self,

@@ -65,7 +65,7 @@ class Registry:
 encoders = Registry(
     "encoder",
     {
-        "ngram": "chimed_rag.encoders.ngram:NgramEncoder",
+        "ngram": "chimed_rag.encoders.ngram:ngram_encoder",
         "hashing": "chimed_rag.encoders.hashing:HashingEncoder",
         "static": "chimed_rag.encoders.static:StaticEncoder",
         "sentence": "chimed_rag.encoders.sentence:SentenceEncoder",

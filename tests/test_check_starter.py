@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def found(folder: Path) -> str:
-    return "\n".join(problems(folder, folder / "questions.jsonl"))
+    return "\n".join(problems(folder, folder / "questions.jsonl", folder / "asked"))
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -131,6 +131,29 @@ def test_faults_of_the_questions(folder: Path, change: dict[str, object], told: 
     assert told in found(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"sentences": ["痛风会传染。"]}, "no entry has the sentence '痛风会传染。'"),
+        ({"sentences": []}, "kind 'short' with 0 sentences"),
+        ({"kind": "absent_aspect"}, "kind 'absent_aspect' with 1 sentences"),
+        ({"question": "痛风哪里疼"}, "is a question of questions.jsonl as well"),
+    ],
+)
+def test_faults_of_the_questions_asked(folder: Path, change: dict[str, object], told: str) -> None:
+    answer = ["痛风急性发作常见大脚趾关节红肿热痛。"]
+    measured = {"question": "痛风哪里疼", "entries": ["gout"], "sentences": answer, "split": "test"}
+    (folder / "questions.jsonl").write_text(json.dumps(measured, ensure_ascii=False), "utf-8")
+    row: dict[str, object] = {"kind": "short", "question": "痛风 大脚趾", "sentences": answer}
+    path = folder / "asked" / "some.jsonl"
+    path.parent.mkdir()
+    path.write_text(json.dumps(row, ensure_ascii=False), "utf-8")
+    assert found(folder) == ""
+    path.write_text("\n".join(json.dumps(one, ensure_ascii=False) for one in (row | change, row, row)), "utf-8")
+    assert f"{path}:1: {told}" in found(folder)
+    assert f"{path}:3: is asked twice" in found(folder)
+
+
 def test_numbers_and_their_units() -> None:
     assert bare_numbers("血钾为3.5～5.5mmol/L，每日2次，共7天，拨打120，HbA1c与INR为2。") == []
     assert bare_numbers("血钾为3.5～5.5，维生素B12，C反应蛋白低于10mg/L。") == ["3.5～5.5"]
@@ -143,7 +166,7 @@ def test_what_needs_a_source() -> None:
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    monkeypatch.setattr("sys.argv", ["check_starter", str(folder), str(folder / "none")])
+    monkeypatch.setattr("sys.argv", ["check_starter", str(folder), str(folder / "none"), str(folder / "none")])
     assert main() == 0
     edit(folder / "gout.md", "360μmol/L", "360")
     assert main() == 1

@@ -1,11 +1,12 @@
 """Checks the form of the starter literature, its ledger and its questions; `make check` runs it.
 
-    python -m tools.check_starter [FOLDER] [QUESTIONS]
+    python -m tools.check_starter [FOLDER] [QUESTIONS] [ASKED]
 
 Each problem is printed as `file:line: what is wrong`; the exit code is 1 if there is any. Checked: front matter, unique
 names, length, sections, one sentence a line that stands alone, numbers with units, nothing that prescribes or cites a
 guideline; that `SOURCES.tsv` holds every sentence with a dose, range, threshold or contraindication, and names only
-entries and sentences that exist; that every question names an entry and a sentence that exist.
+entries and sentences that exist; that every question names an entry and a sentence that exist, and every question asked
+to learn from (training/asked) a sentence, unless its kind says that the answer is absent, and none a test question.
 Not checked: whether a sentence is true (that is what the ledger is for).
 """
 
@@ -26,6 +27,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 STARTER = ROOT / "chimed_rag" / "corpus" / "starter"
 QUESTIONS = ROOT / "tests" / "starter_questions.jsonl"
+ASKED = ROOT / "training" / "asked"
 
 KEYS = ["title", "aliases", "department", "kind", "keywords", "last_reviewed", "licence", "notice"]
 KINDS = {"disease", "drug", "emergency", "test", "tcm", "prevention", "care"}
@@ -208,7 +210,28 @@ def question_problems(path: Path, entries: dict[str, Entry]) -> Iterator[tuple[i
             yield number, "needs both entries and sentences, or neither (a question that cannot be answered)"
 
 
-def problems(folder: Path = STARTER, questions: Path = QUESTIONS) -> list[str]:
+def asked_problems(folder: Path, entries: dict[str, Entry], questions: Path) -> Iterator[tuple[Path, int, str]]:
+    """(file, line, problem) of the questions that are learned from."""
+    sentences = {sentence for entry in entries.values() for _, _, sentence in entry.sentences}
+    kept = questions.read_text("utf-8").splitlines() if questions.exists() else []
+    measured = {json.loads(line)["question"] for line in kept}
+    seen: set[str] = set()
+    for path in sorted(folder.glob("*.jsonl")):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            row = json.loads(line)
+            if row["question"] in seen:
+                yield path, number, "is asked twice"
+            if row["question"] in measured:
+                yield path, number, f"is a question of {questions.name} as well"
+            seen.add(row["question"])
+            for sentence in row["sentences"]:
+                if sentence not in sentences:
+                    yield path, number, f"no entry has the sentence {sentence!r}"
+            if row["kind"].startswith("absent") == bool(row["sentences"]):
+                yield path, number, f"kind {row['kind']!r} with {len(row['sentences'])} sentences"
+
+
+def problems(folder: Path = STARTER, questions: Path = QUESTIONS, asked: Path = ASKED) -> list[str]:
     """Every problem as `file:line: what is wrong`, in order."""
     entries = [read_entry(path) for path in sorted(folder.glob("*.md"))]
     by_slug = {entry.path.stem: entry for entry in entries}
@@ -221,12 +244,13 @@ def problems(folder: Path = STARTER, questions: Path = QUESTIONS) -> list[str]:
         found.append((ledger, 1, "is missing"))
     if questions.exists():
         found += [(questions, *problem) for problem in question_problems(questions, by_slug)]
+    found += asked_problems(asked, by_slug, questions)
     return [f"{path}:{line}: {problem}" for path, line, problem in found]
 
 
 def main() -> int:
     """Prints the problems; 1 if there are any."""
-    found = problems(*map(Path, sys.argv[1:3]))
+    found = problems(*map(Path, sys.argv[1:4]))
     if found:
         print("\n".join(found[:200]))
     return 1 if found else 0

@@ -43,7 +43,8 @@ class PairFile(Settings):
         path: see `settings`. A folder for `beir`.
         form: `pairs`, JSONL rows {query, passage, source, kind, open_licence}; `consultations`, TSV lines reply,
             question, question, ...; `beir`, a folder of queries, corpus and qrels; `corpus`, JSONL rows {title,
-            section, text}.
+            section, text}; `asked`, JSONL rows {question, sentences}: each sentence of a literature that answers the
+            question, none where it has no answer.
         open_licence: keep only rows marked so (`pairs`).
         sources, kinds: keep only these, where given (`pairs`).
         not_sources, not_kinds: leave these out (`pairs`).
@@ -56,7 +57,7 @@ class PairFile(Settings):
     """
 
     path: str
-    form: Literal["pairs", "consultations", "beir", "corpus"] = "pairs"
+    form: Literal["pairs", "consultations", "beir", "corpus", "asked"] = "pairs"
     open_licence: bool = False
     sources: list[str] = Field(default_factory=list)
     not_sources: list[str] = Field(default_factory=list)
@@ -178,6 +179,8 @@ def _filtered(file: PairFile, path: Path, entry: Account, seed: int) -> Iterator
         items = _rows(file, path, entry, source)
     elif file.form == "consultations":
         items = _consultations(path, entry, source)
+    elif file.form == "asked":
+        items = _asked(path, entry, source)
     elif file.form == "corpus":
         items = _corpus(file, path, entry, source, seed)
     else:
@@ -217,6 +220,16 @@ def _consultations(path: Path, entry: Account, source: str) -> _Read:
             raise CorpusError("no tab: write reply<TAB>question<TAB>question...", path=str(path), line=line)
         for question in questions:
             yield Pair(question.strip(), reply.strip(), source), ""
+
+
+def _asked(path: Path, entry: Account, source: str) -> _Read:
+    for line, row in rows(path):
+        entry.rows += 1
+        question, sentences = text_field(row, "question", path, line), row.get("sentences")
+        if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
+            raise CorpusError('"sentences" is no list of texts', path=str(path), line=line)
+        for sentence in sentences:
+            yield Pair(question, sentence, source), ""
 
 
 def _corpus(file: PairFile, path: Path, entry: Account, source: str, seed: int) -> _Read:

@@ -23,6 +23,7 @@ from chimed_rag.encoders.adapt import Passage, heading_pairs, sentence_pairs
 from chimed_rag.encoders.contrastive import BATCH, LEARNING_RATE, SCALE, Pairs, Step, Trainer, train
 from chimed_rag.encoders.ngram import NgramEncoder
 from chimed_rag.encoders.ngrams import Vocabulary
+from chimed_rag.text import sentence_spans
 from training.card import Point
 from training.files import Account, Ledger, account, matching
 from training.measure import HeldOut
@@ -42,6 +43,8 @@ class StaticSettings(RetrieverSettings):
         literature: files or globs that are read as `chimed build` reads them; their headings become questions.
         sentences: sources of the pairs, and "literature", whose passages give sentences to find them by.
         sentences_each: how many of each passage.
+        asked: sources of the pairs whose passages are sentences of the literature; their questions also learn to find
+            the passage around the sentence.
         batch_size, learning_rate, scale: see `chimed_rag.encoders.contrastive`.
     """
 
@@ -51,6 +54,7 @@ class StaticSettings(RetrieverSettings):
     literature: list[str] = Field(default_factory=list)
     sentences: list[str] = Field(default_factory=list)
     sentences_each: int = Field(1, ge=1)
+    asked: list[str] = Field(default_factory=list)
     batch_size: int = Field(BATCH, ge=2)
     learning_rate: float = Field(LEARNING_RATE, gt=0)
     scale: float = Field(SCALE, gt=0)
@@ -103,14 +107,28 @@ def _tasks(settings: StaticSettings, pairs: list[Pair], passages: list[Passage])
     tasks: dict[str, list[tuple[str, str]]] = {}
     for pair in pairs:
         tasks.setdefault(pair.source, []).append((pair.query, pair.passage))
+    asked = [pair for name in settings.asked for pair in tasks.get(name, ())]
     texts = {name: list(dict.fromkeys(passage for _, passage in found)) for name, found in tasks.items()}
     texts["literature"] = [passage.text for passage in passages]
     if passages:
         tasks["literature"] = [pair for named in (True, False) for pair in heading_pairs(passages, rng, named=named)]
+    if asked:
+        tasks["asked_passages"] = asked_passages(passages, asked)
     chosen = [text for name in settings.sentences for text in texts.get(name, ())]
     if chosen:
         tasks["sentences"] = [pair for _ in range(settings.sentences_each) for pair in sentence_pairs(chosen, rng)]
     return dict(tasks)
+
+
+def asked_passages(passages: list[Passage], pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The pairs whose answer is a sentence of the literature, with the whole passage that holds it instead."""
+    holding = {
+        text[begin:end]: passage
+        for passage in passages
+        for text in [passage.text]
+        for begin, end in sentence_spans(text)
+    }
+    return [(question, holding[sentence].whole()) for question, sentence in pairs if sentence in holding]
 
 
 def encoder_of(settings: StaticSettings, pairs: list[Pair]) -> NgramEncoder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,17 @@ class NgramEncoder:
         card = {"kind": "ngram", "version": _VERSION, **self.card}
         (folder / CARD).write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", "utf-8")
         return [folder / WEIGHTS, folder / CARD]
+
+
+@cache
+def shipped() -> NgramEncoder:
+    """The encoder that comes with the package, read once in a process."""
+    return NgramEncoder()
+
+
+def ngram_encoder(path: str | Path | None = None) -> NgramEncoder:
+    """What the registry makes: the encoder of a folder, or the shared one that comes with the package."""
+    return shipped() if path is None else NgramEncoder(path)
 
 
 def is_ngram_folder(folder: Path) -> bool:

@@ -20,7 +20,7 @@ _MARKUP = re.compile(r"#{1,6}\s|[|\-=*_:\s]+$")
 _HEADING = re.compile(r"[^。！？!?；;，,：:、]{1,20}$")
 _CONTENTS = re.compile(r"[^\n]*?(?:[.…·．] *){2,}\d+ *(?:\n|$)")  # "第一节 概述……12"
 _ITEM = re.compile(r"(?:[（(]?(?:\d{1,2}|[一二三四五六七八九十]{1,3}|[a-zA-Z])[)）.、．](?!\d)|[①-⑳]|[-*•·●○■◆▪]\s)\s*")
-_SCRAPS = "、，,；;：:。.）)】] "  # what the cut before left over
+_SCRAPS = "、，,；;：:。.）)】] \n"  # what the cut before left over
 _LEAD = re.compile(r"[：:]$")
 # 本病 and 该药 speak of what the title names: they need no sentence before them.
 _LEANING = re.compile(

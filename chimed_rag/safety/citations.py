@@ -9,6 +9,11 @@ forgot; quotes that a removed page header interrupts (one citation for each part
 otherwise or join two passages, with their numbers, units, negations, strengths, populations and names (see the module
 of each step). What is not covered: inference beyond what the words say, arithmetic, temporal order, and whether the
 literature is right.
+
+Tried and left: another 1,100 lines of rules (frequencies in more forms, opposites, exchanged halves, classes of names,
+nouns that the literature lacks). On 200 pairs that their author came to see .64 -> .86 were caught and .59 -> .87 kept;
+on the test templates .921 -> .925 and .931 -> .931, on 200 other pairs by hand .758 -> .800 and .662 -> .662: they fit
+what they were written for.
 """
 
 from __future__ import annotations

@@ -62,9 +62,7 @@ def features(question: str, evidence: Sequence[Evidence], term_weight: TermWeigh
     weight = log1p(sum(weigh(term) for term in contents[0]))
     if not evidence:
         return Features._make([*[0.0] * (len(Features._fields) - 1), weight])
-    first = [one for one in evidence if one.document_id == evidence[0].document_id]
-    called = list(dict.fromkeys(name for one in first for name in (*one.names, *one.headings)))
-    held = frozenset(terms("\n".join((*called, *(one.text for one in first)))))
+    called, _ = _first_document(evidence)
     matters = [matter(wording) for wording in wordings(question)]
     ranked = evidence[:_FIRST]
     vocabularies = [frozenset(terms("\n".join((*one.names, *one.headings, one.text)))) for one in ranked]
@@ -76,7 +74,7 @@ def features(question: str, evidence: Sequence[Evidence], term_weight: TermWeigh
         named=max(
             (name_share(name, frozenset(terms(what)), weigh) for name in called for what in matters), default=0.0
         ),
-        covered=max(_covered(what, held, weigh) for what in matters),
+        covered=covered(question, evidence, term_weight),
         passage=max(_share(said, vocabulary, weigh) for said in contents for vocabulary in vocabularies),
         sentence=_likest_sentence(matters, evidence),
         dense=max((one.ranks["dense"].score for one in evidence if "dense" in one.ranks), default=0.0),
@@ -87,6 +85,21 @@ def features(question: str, evidence: Sequence[Evidence], term_weight: TermWeigh
         entropy=_entropy([exp((value - max(lexical)) / _TEMPERATURE) for value in lexical]),
         weight=weight,
     )
+
+
+def covered(question: str, evidence: Sequence[Evidence], term_weight: TermWeight | None = None) -> float:
+    """The share of the question's matter, in the wording that fits best, in what was found of the first document."""
+    if not evidence:
+        return 0.0
+    weigh, held = positive(term_weight), _first_document(evidence)[1]
+    return max(_covered(matter(wording), held, weigh) for wording in wordings(question))
+
+
+def _first_document(evidence: Sequence[Evidence]) -> tuple[list[str], frozenset[str]]:
+    """The names and headings of the first document, and the terms of these and of what was found of it."""
+    first = [one for one in evidence if one.document_id == evidence[0].document_id]
+    called = list(dict.fromkeys(name for one in first for name in (*one.names, *one.headings)))
+    return called, frozenset(terms("\n".join((*called, *(one.text for one in first)))))
 
 
 def _covered(what: str, held: frozenset[str], weigh: TermWeight) -> float:

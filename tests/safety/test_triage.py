@@ -7,14 +7,16 @@ import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from chimed_rag.encoders.ngram_weights import NgramWeights
 from chimed_rag.errors import ConfigError
 from chimed_rag.safety.expressions import needles, spell_out
-from chimed_rag.safety.red_flags_score import plain, read_weights, runs
-from chimed_rag.safety.triage import RedFlag, book, read_red_flags, red_flags, triage
+from chimed_rag.safety.red_flags_score import FILE, MADE_BY, plain, score, weights
+from chimed_rag.safety.triage import CALM, RedFlag, book, read_red_flags, red_flags, triage
 from tools import red_flag_needles as needles_tool
 
 FLAGS = red_flags()
@@ -33,9 +35,9 @@ def _raised(question: str) -> list[str]:
     return [notice.rule for notice in triage(question)]
 
 
-def test_there_are_98_rules_and_the_general_ones_come_last() -> None:
-    assert len(FLAGS) == 98
-    assert [flag.id for flag in FLAGS if flag.score is not None] == [flag.id for flag in FLAGS[-3:]]
+def test_there_are_96_rules_and_the_general_one_comes_last() -> None:
+    assert len(FLAGS) == 96
+    assert [flag.id for flag in FLAGS if flag.general] == [FLAGS[-1].id] == ["danger_words"]
 
 
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.id)
@@ -94,7 +96,7 @@ EMERGENCIES = [
     ("bites", "被流浪猫抓破了，流血"),
 ]
 
-CALM = [
+EVERYDAY = [
     "孕妇感冒发烧能吃布洛芬吗？",
     "什么是心肌梗死",
     "脑卒中的危险因素有哪些",
@@ -124,7 +126,7 @@ def test_emergencies_in_other_words_are_raised(rule: str, question: str) -> None
     assert rule in _raised(question)
 
 
-@pytest.mark.parametrize("question", CALM)
+@pytest.mark.parametrize("question", EVERYDAY)
 def test_everyday_questions_stay_calm(question: str) -> None:
     assert _raised(question) == []
 
@@ -132,7 +134,7 @@ def test_everyday_questions_stay_calm(question: str) -> None:
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.id)
 def test_many_ways_of_telling_raise_the_rule(flag: RedFlag) -> None:
     sentences = [sentence for rule, sentence in SENTENCES if rule == flag.id]
-    assert len(sentences) >= 7 or flag.score is not None
+    assert len(sentences) >= 7 or flag.general
     assert [sentence for sentence in sentences if flag.id not in _raised(sentence)] == []
 
 
@@ -159,20 +161,31 @@ def test_courtesies_do_not_calm_an_alarm() -> None:
     assert _raised(f"医生您好，想咨询一下，{told}，请问这是怎么回事，谢谢") == ["danger_words"]
 
 
-def test_what_is_looked_back_upon_is_excused_only_where_it_sounds_calm() -> None:
+def test_most_rules_stay_silent_where_the_whole_sounds_calm() -> None:
     back = "孩子上个学期在学校抽搐，检查出是癫痫，现在吃药控制，请问这个病能治愈吗，平时学习和运动要注意什么，"
     back += "饮食有什么讲究"
+    assert [flag.id for flag in book().particular(back)] == ["seizure"] and score(back) < CALM
     assert _raised(back) == []
     assert _raised("孩子去年检查出癫痫，刚才又抽了，眼睛往上翻，叫不应") != []
+    thought = "得了荨麻疹很多年了，吃什么药都不断根，夏天不能吃海鲜，也不想活了"
+    assert "self_harm" in _raised(thought)  # excuses no history: the weights never silence it
 
 
-def test_weights_are_summed_over_different_runs() -> None:
-    weigh = read_weights("# a remark\n\t-1\n血\t2\n流血\t0.5\n")
-    assert weigh == {"": -1.0, "血": 2.0, "流血": 0.5}
-    assert runs("流血血") == {"流", "血", "流血", "血血", "流血血"}
+def test_the_score_is_the_sum_of_fixed_weights() -> None:
     assert plain("医生您好，血压 180/110！") == "血压000，000"
-    with pytest.raises(ConfigError, match=r"line 2.*tools/red_flags_weights"):
-        read_weights("\t-1\n血 2\n")
+    assert score("医生您好，血压 180/110！") == pytest.approx(weights().numbers[0] + weights().of("血压000，000"))
+    assert score("") == weights().numbers[0]
+
+
+def test_weights_of_another_encoder_are_told(tmp_path: Path) -> None:
+    other = replace(weights(), encoder="0" * 64).save(tmp_path / "weights.safetensors")
+    with pytest.raises(ConfigError, match=r"was made for the encoder 0{16}.*tools\.red_flags_weights"):
+        NgramWeights.load(other, count=2, made_by=MADE_BY)
+    with pytest.raises(ConfigError, match=r"does not hold weights of n-grams and 4 numbers"):
+        NgramWeights.load(FILE, count=4, made_by=MADE_BY)
+    (tmp_path / "broken").write_bytes(b"half")
+    with pytest.raises(ConfigError, match=r"broken: cannot be read"):
+        NgramWeights.load(tmp_path / "broken", count=2, made_by=MADE_BY)
 
 
 def test_what_only_looks_like_an_emergency_stays_calm() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import training.run
 import training.static
+from chimed_rag.encoders.adapt import Passage
 from chimed_rag.encoders.base import load_encoder
 from chimed_rag.encoders.ngram import NgramEncoder
 from chimed_rag.errors import CorpusError, InputError
@@ -110,6 +111,15 @@ sys.meta_path.insert(0, Absent())
 from training.retriever import train_retriever
 train_retriever(sys.argv[1], ["output_dir=" + sys.argv[2]])
 """
+
+
+def test_questions_also_find_the_passage_around_the_sentence() -> None:
+    passages = [Passage("痛风", "饮食", "痛风患者应限酒。啤酒可诱发痛风。"), Passage("痛风", "检查", "应查血尿酸。")]
+    pairs = [("痛风能喝酒吗", "啤酒可诱发痛风。"), ("尿酸怎么查", "应查血尿酸。"), ("痛风怕冷吗", "别处的话。")]
+    assert training.static.asked_passages(passages, pairs) == [
+        ("痛风能喝酒吗", "痛风\n饮食\n痛风患者应限酒。啤酒可诱发痛风。"),
+        ("尿酸怎么查", "痛风\n检查\n应查血尿酸。"),
+    ]
 
 
 def test_it_needs_no_torch(whole: Path, tiny: Path, tmp_path: Path) -> None:

@@ -64,6 +64,19 @@ def test_consultations(tmp_path: Path) -> None:
         read({"path": str(tmp_path / "*.tsv"), "form": "consultations"})
 
 
+def test_questions_asked_of_a_literature(tmp_path: Path) -> None:
+    rows = [
+        {"kind": "short", "question": "痛风能喝酒吗", "sentences": ["痛风患者应限酒。", "啤酒可诱发痛风。"]},
+        {"kind": "absent_aspect", "question": "痛风能坐飞机吗", "sentences": []},
+    ]
+    pairs, (account,) = read({"path": write(tmp_path / "asked.jsonl", rows), "form": "asked", "source": "own"})
+    assert pairs == [Pair("痛风能喝酒吗", text, "own") for text in ("痛风患者应限酒。", "啤酒可诱发痛风。")]
+    assert (account.rows, account.read, account.kept) == (2, 2, 2)
+    path = write(tmp_path / "broken.jsonl", [rows[0], {"question": "痛风呢", "sentences": "无"}])
+    with pytest.raises(CorpusError, match=r'broken\.jsonl, line 2: "sentences" is no list of texts'):
+        read({"path": path, "form": "asked"})
+
+
 def test_a_corpus_becomes_templated_pairs(tmp_path: Path) -> None:
     rows = [{"title": "痛风", "section": "治疗", "text": "限酒。"}, {"title": "痛风", "section": "", "text": "限肉。"}]
     path = write(tmp_path / "books.jsonl", rows)

@@ -149,7 +149,8 @@ def answers_from(qa: MedQA, samples: Sequence[Sample]) -> list[Answer]:
     """
     texts = {f"{s.id}#{n}": passage for s in samples for n, passage in enumerate(s.passages, 1)}
     view = qa._view
-    answering = _FromGiven(view.index, qa.config, qa.generator, qa.nli, qa.refusal, qa._interactions, Flag(), texts)
+    rules = (qa.refusal, qa._interactions, None)  # what was learned about the literature says nothing of these passages
+    answering = _FromGiven(view.index, qa.config, qa.generator, qa.nli, *rules, Flag(), texts)
     ready = []
     for sample in samples:
         one = qa._asked(sample.text)
