@@ -1,7 +1,7 @@
 """Red flags: how many emergencies are found, how many everyday questions are alarmed, and in what time.
 
     python benchmarks/triage.py
-    python benchmarks/triage.py --paraphrases FILE   # TSV: rule, tab, sentence; rule "-" where none may be raised
+    python benchmarks/triage.py --paraphrases FILE...  # TSV: rule, tab, sentence; rule "-" where none may be raised
 
 Recall of the rules' own triggers is 1 by construction (the tests see to it). A paraphrase counts as found when its own
 rule is raised; "any" counts whatever is raised. Alarms: the share of real patient questions, most of which are no
@@ -17,6 +17,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from _common import ROOT, Row, parser, report
@@ -27,8 +28,11 @@ from chimed_rag.safety.triage import red_flags, triage
 QUESTIONS = "eval/huatuo_retrieval_dev/queries.jsonl.gz"
 LONG = range(250, 351)
 NOTES = [
-    "of 76 questions alarmed before the general rules came, read by their author, 41 were emergencies or urgent, 10"
-    " more so but already in hospital, 25 were not; of the 15 that the general rules alone alarm, at most 4 are",
+    "of 76 questions alarmed by rules alone, read by their author, 41 were emergencies or urgent, 10 more so but"
+    " already in hospital, 25 were not; those that the general rule adds since were not read one by one",
+    "1,418 real questions with an open licence, chosen for looking alarming and judged by a reader; by weights that"
+    " have not seen them (tools/red_flags_weights.py) .82 of 184 emergencies, .53 of 511 to be seen soon and .48 of"
+    " 723 others are raised; by the rules before these weights .74, .46 and .46",
     "low and high: 95 % score interval",
 ]
 
@@ -76,9 +80,9 @@ def alarms(file: Path) -> tuple[list[Row], Counter[str]]:
     return rows, Counter(rule for rules in found for rule in rules)
 
 
-def paraphrases(file: Path) -> tuple[list[Row], Counter[str]]:
+def paraphrases(files: Sequence[Path]) -> tuple[list[Row], Counter[str]]:
     """Recall on sentences written apart from the rules, and which rules miss how many."""
-    pairs = [line.split("\t", 1) for line in file.read_text("utf-8").splitlines() if "\t" in line]
+    pairs = [line.split("\t", 1) for file in files for line in file.read_text("utf-8").splitlines() if "\t" in line]
     found = [(rule, raised(sentence)) for rule, sentence in pairs]
     own = [rule in rules for rule, rules in found if rule != "-"]
     some = [bool(rules) for rule, rules in found if rule != "-"]
@@ -91,7 +95,7 @@ def paraphrases(file: Path) -> tuple[list[Row], Counter[str]]:
 
 def main() -> None:
     options = parser(__doc__ or "")
-    options.add_argument("--paraphrases", type=Path, help="TSV of rule and sentence; rule - for near misses")
+    options.add_argument("--paraphrases", type=Path, nargs="+", help="TSV of rule and sentence; rule - for near misses")
     options.set_defaults(json_file=ROOT / "benchmarks/results/triage.json")
     chosen = options.parse_args()
     rows, notes = rules(), [*NOTES]

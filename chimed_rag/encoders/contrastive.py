@@ -10,9 +10,9 @@ openly licensed pairs and this project's own consultations as they were then): t
 .152 / .297; 10 was far worse. Vocabularies of 40,000 .167, 160,000 .174; 512 columns .169, 128 .155. A second epoch
 hurts (.170 / .300): rows are learned by heart. Leaving out half of the n-grams at random, batches of neighbours as hard
 negatives, and general pairs first with natural questions last: no gain, or less than mixing them. With questions asked
-of the starter literature as pairs too: .308 fused, as before; of 254 such questions by others, those with an answer
-among the five nearest sentences of what is found .764 -> .878. With 1,475 further consultations by two more writers:
-.307, adapted .315 instead of .318.
+of the starter literature as pairs too: .306 to .308 fused, as before; of 254 such questions by others, those with an
+answer among the five nearest sentences of what is found .764 -> .878. With 1,475 further consultations by two more
+writers: .307, adapted .315 instead of .318.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ SENTENCES = [
 ]
 
 
-# The same, but any rule may answer for them; the general rules' weights were fitted on these sentences.
+# The same, but any rule may answer for them; the weights were fitted on these sentences as well.
 ANY = [line.split("\t") for line in Path(__file__).with_name("red_flag_any.tsv").read_text("utf-8").splitlines()]
 
 
