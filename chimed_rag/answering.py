@@ -117,7 +117,8 @@ class Answering:
             abstention = decide(self.refusal, meant, found, self._weight)
         if abstention is not None and urgent:
             abstention = Abstention(reason="emergency", text=f"{_URGENT}{abstention.text}")
-        one.traced("abstention", began, reason=abstention and abstention.reason, calibrated=self.refusal is not None)
+        rules = {"learned": self.answerability is not None, "calibrated": self.refusal is not None}
+        one.traced("abstention", began, reason=abstention and abstention.reason, **rules)
         return abstention
 
     # -- all at once, or as it is written ---------------------------------------------------------------------------

@@ -6,7 +6,7 @@ The relevance of a sentence is the probability that it answers, by logistic regr
 times how far its document is about the question (`query.aboutness`).
 Sentences are then taken one by one by maximal marginal relevance, λ·relevance − (1 − λ) times the likeness to those
 taken (Carbonell & Goldstein, SIGIR 1998, doi:10.1145/290941.291025); likeness is the Jaccard index of terms. Documents
-that are not about the question are not quoted at all.
+that are not about the question are not quoted, unless none is: whether to answer at all is decided before.
 """
 
 from __future__ import annotations
