@@ -136,21 +136,36 @@ def fitted(rows: list[Row], without: str = "") -> tuple[Callable[[str], float], 
     return score, replace(weights, numbers=(intercept, least))
 
 
+def is_measured(part: str) -> bool:
+    """Whether a part of the data is left out once, to see what is reached on it."""
+    return part.startswith("judged") or (WRITTEN / f"{part}.tsv").exists()
+
+
+def told(found: dict[str, list[bool]]) -> str:
+    """The share of each kind, and of how many."""
+    return ", ".join(f"{kind} {np.mean(hits):.3f} of {len(hits)}" for kind, hits in sorted(found.items()))
+
+
 def main() -> None:
     """Says what is reached with each part left out; then fits with all, and writes."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", type=Path, required=True, help="the folder with pairs/ and dialogue/")
     rows = [*own_rows(), *judged_and_everyday(options.parse_args().data)]
-    parts = dict.fromkeys(row.part for row in rows)
-    for part in [part for part in parts if part.startswith("judged") or (WRITTEN / f"{part}.tsv").exists()]:
+    judged: dict[str, list[bool]] = {}
+    spoken: dict[str, list[bool]] = {}
+    for part in [part for part in dict.fromkeys(row.part for row in rows) if is_measured(part)]:
         score, weights = fitted(rows, without=part)
         raised: dict[str, list[bool]] = {}
         for row in (row for row in rows if row.part == part):
-            heard = score(row.text)
-            by_rule = heard >= CALM and bool(book().particular(row.text))
-            raised.setdefault(row.kind, []).append(by_rule or heard >= weights.numbers[1])
-        told = (f"{kind} {np.mean(found):.3f} of {len(found)}" for kind, found in sorted(raised.items()))
-        print(f"without {part}: raised {', '.join(told)}")
+            heard, has_words = score(row.text), bool(book().particular(row.text))
+            sounds = (heard >= CALM and has_words) or heard >= weights.numbers[1]
+            (judged if part.startswith("judged") else raised).setdefault(row.kind, []).append(sounds)
+            if part.startswith("judged") and has_words:
+                spoken.setdefault(row.kind, []).append(heard >= CALM)
+        if raised:
+            print(f"without {part}: raised {told(raised)}")
+    print(f"judged questions, each by weights without its third: raised {told(judged)}")
+    print(f"of those with the words of a rule, not silenced by CALM: {told(spoken)}")
     _, weights = fitted(rows)
     weights.save(FILE)
     print(f"{len(rows):,} texts; alarming from {weights.numbers[1]:.2f} on")

@@ -1,26 +1,23 @@
 """Whether a literature answers a question, learned from questions that were asked of it, answered and not.
 
-    score = intercept + wording W + neighbours B + sentence N + passage P + covered C   (each times its weight)
+    score = intercept + wording W + neighbours B + passage P + covered C   (each times its weight)
 
 W: how the question's own words sound (`encoders.ngram_weights`): what this literature leaves out, such as prices,
 brands, a neighbouring disease.
 B: the share answered of the `NEIGHBOURS` nearest questions asked, each weighing exp(`SHARPNESS` * cosine).
-N: the highest cosine of the question and a sentence of the evidence.
 P: the highest score of a passage of the evidence by the dense retriever.
-C: the share of the question's matter in what was found of the first document (`confidence.Features.covered`).
-Cosines of W, B and N are of the encoder that comes with the package, whatever the index has.
+C: the share of the question's matter in what was found of the first document (`confidence.covered`).
+W and B rest on the encoder that comes with the package, whatever the index has.
 
 It belongs to one literature. Where there is one, it takes the place of `abstention.judge` in all that is about weak
-evidence; what is out of scope stays out of scope (of 60 questions on cooking, taxes and the like the score alone
-refuses 41), and a question with a red flag is never refused by it. `python -m tools.fit_answerability` makes it.
-Not covered: a guarantee (`calibration`), and why: a question that sounds like others may still be another one.
+evidence; what is out of scope stays out of scope, which the score alone does not know, and a question with a red flag
+is never refused by it. `python -m tools.fit_answerability` makes it and prints what each part is worth on the starter
+literature. Not covered: a guarantee (`calibration`), and why: what sounds like another question may still differ.
 
-Seen on the starter literature, learned from 11,130 questions, the few numbers fitted on 819 by others (170 of them
-without an answer): area under the ROC curve and the share of those refused where .035 of the answerable are, 10-fold
-cross-validation: W .889, .44; W B .927, .63; W B N .952, .73; W B N C .955, .75; with P .963, .79. All twelve
-`confidence.Features` beside W B N C: .959, .80; the relevance of the best sentence (`generation.extractive`): .958,
-.78; the verdict of `judge`: .965, .80, but half of that on questions it was tuned on. Logistic regression on the
-encoder's vectors instead of its n-grams for W: .81 instead of .89 alone.
+Tried and left, by the area under the ROC curve of `tools.fit_answerability` (all four parts .963): the highest cosine
+of a sentence beside P .963, instead of P .955; all twelve `confidence.Features` instead of P .959; the verdict of
+`judge` .965, half of that on questions it was tuned on; the encoder's vectors instead of its n-grams for W, .81 instead
+of .89 alone.
 """
 
 from __future__ import annotations
@@ -39,7 +36,6 @@ from chimed_rag.query.question import TermWeight
 from chimed_rag.records import Abstention, Evidence
 from chimed_rag.safety.abstention import ADVICE
 from chimed_rag.safety.confidence import covered
-from chimed_rag.text import sentence_spans
 
 MADE_BY = "python -m tools.fit_answerability"
 WORDS, ASKED = "words.safetensors", "asked.safetensors"
@@ -107,7 +103,7 @@ class Answerability:
     """What was learned about one literature.
 
     Args:
-        words: weights whose `numbers` are the intercept, what W, B, N, P and C count, and the score from which on a
+        words: weights whose `numbers` are the intercept, what W, B, P and C count, and the score from which on a
             question is answered.
         asked: the questions.
     """
@@ -123,7 +119,7 @@ class Answerability:
         Raises:
             ConfigError: a file cannot be read, is something else, or was made for the encoder of another version.
         """
-        words = NgramWeights.load(Path(folder) / WORDS, count=7, made_by=MADE_BY)
+        words = NgramWeights.load(Path(folder) / WORDS, count=6, made_by=MADE_BY)
         return cls(words, Asked.load(Path(folder) / ASKED))
 
     def save(self, folder: str | Path) -> Path:
@@ -136,12 +132,11 @@ class Answerability:
 
     def features(
         self, question: str, evidence: Sequence[Evidence], term_weight: TermWeight | None = None
-    ) -> tuple[float, float, float, float, float]:
-        """W, B, N, P and C."""
+    ) -> tuple[float, float, float, float]:
+        """W, B, P and C."""
         return (
             self.words.of(question),
             self.asked.share_answered(question),
-            nearness(question, evidence),
             max((one.ranks["dense"].score for one in evidence if "dense" in one.ranks), default=0.0),
             covered(question, evidence, term_weight),
         )
@@ -160,12 +155,3 @@ class Answerability:
             return None
         text = f"检索到的文献大概没有回答这个问题的内容，因此不作回答。{ADVICE}"
         return Abstention(reason="weak_evidence", text=text)
-
-
-def nearness(question: str, evidence: Sequence[Evidence]) -> float:
-    """The highest cosine of a question and a sentence of the evidence (N), 0 where there is none."""
-    sentences = [passage.text[begin:end] for passage in evidence for begin, end in sentence_spans(passage.text)]
-    if not sentences:
-        return 0.0
-    encoder = shipped()
-    return float((encoder.encode_documents(sentences) @ encoder.encode_queries([question])[0]).max())

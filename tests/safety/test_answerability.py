@@ -15,15 +15,15 @@ from chimed_rag.encoders.ngram_weights import NgramWeights
 from chimed_rag.errors import ConfigError
 from chimed_rag.literature import STARTER_ANSWERABILITY
 from chimed_rag.records import RankEntry
-from chimed_rag.safety.answerability import ASKED, WORDS, Answerability, Asked, nearness
+from chimed_rag.safety.answerability import ASKED, WORDS, Answerability, Asked
 from chimed_rag.safety.confidence import covered
 from tests.contracts.generator_contract import passages
 
 EVIDENCE = passages("孕晚期禁用布洛芬。", "布洛芬宜在餐后服用。", title="布洛芬")
 
 
-SILENT = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-"""Intercept, the weights of W, B, N, P and C, and the least score."""
+SILENT = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""Intercept, the weights of W, B, P and C, and the least score."""
 
 
 def weights(numbers: tuple[float, ...] = SILENT, **ngrams: float) -> NgramWeights:
@@ -63,17 +63,10 @@ def test_fitted_weights_are_scikit_learns() -> None:
     assert min(ours[2:5]) > max(ours[0], ours[1], ours[5])
 
 
-def test_nearness_is_the_best_cosine_of_a_sentence() -> None:
-    question = "孕妇能吃布洛芬吗"
-    one, *others = shipped().encode_documents([question, "孕晚期禁用布洛芬。", "布洛芬宜在餐后服用。"])
-    assert nearness(question, EVIDENCE) == pytest.approx(max(float(one @ other) for other in others))
-    assert nearness(question, []) == 0.0
-
-
 def learned(intercept: float = 0.0, least: float = 0.0, **ngrams: float) -> Answerability:
     """What weighs nothing but words."""
     asked = Asked.of(["布洛芬怎么吃"], [True])
-    return Answerability(weights((intercept, 1.0, 0.0, 0.0, 0.0, 0.0, least), **ngrams), asked)
+    return Answerability(weights((intercept, 1.0, 0.0, 0.0, 0.0, least), **ngrams), asked)
 
 
 def test_neighbours_vote_by_their_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,12 +84,12 @@ def test_the_score_is_the_sum_of_its_features() -> None:
     question, asked = "孕妇能吃布洛芬吗", Asked.of(["布洛芬怎么吃", "布洛芬多少钱"], [True, False])
     ranked = EVIDENCE[0].model_copy(update={"ranks": {"dense": RankEntry(rank=1, score=0.7)}})
     evidence = [ranked, *EVIDENCE[1:]]
-    whole = Answerability(weights((0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 0.0), 孕=0.5), asked)
-    parts = (whole.words.of(question), asked.share_answered(question), nearness(question, evidence), 0.7)
+    whole = Answerability(weights((0.5, 1.0, 2.0, 3.0, 4.0, 0.0), 孕=0.5), asked)
+    parts = (whole.words.of(question), asked.share_answered(question), 0.7)
     assert whole.features(question, evidence) == (*parts, covered(question, evidence))
     expected = 0.5 + sum(n * part for n, part in enumerate((*parts, covered(question, evidence)), 1))
     assert whole.score(question, evidence) == pytest.approx(expected)
-    assert whole.features(question, [])[2:] == (0.0, 0.0, 0.0)
+    assert whole.features(question, [])[2:] == (0.0, 0.0)
 
 
 def test_the_least_score_decides() -> None:
@@ -125,7 +118,7 @@ def test_what_was_learned_is_kept_and_faults_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"made for the encoder 1{16}.*tools\.fit_answerability"):
         Answerability.load(folder)
     weights((1.0, 2.0)).save(folder / WORDS)
-    with pytest.raises(ConfigError, match="does not hold weights of n-grams and 7 numbers"):
+    with pytest.raises(ConfigError, match="does not hold weights of n-grams and 6 numbers"):
         Answerability.load(folder)
 
 
