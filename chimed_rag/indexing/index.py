@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -196,7 +197,7 @@ class Index:
 
     def settle(self, hits: list[Scored], k: int) -> list[Scored]:
         """The first k (score, row) in the order (−score, chunk id); ids are looked up only where scores tie."""
-        hits = sorted(hits, key=lambda hit: (-hit[0], hit[1]))
+        hits = sorted(sorted(hits, key=itemgetter(1)), key=itemgetter(0), reverse=True)  # faster than by (-score, row)
         tied = {row for one, two in pairwise(hits) if one[0] == two[0] for row in (one[1], two[1])}
         if tied:
             keys = self.store.keys(tied)
