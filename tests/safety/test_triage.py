@@ -145,6 +145,18 @@ def test_whatever_is_told_in_other_words_raises_something() -> None:
     assert len(missed) <= 0.03 * len(alarming), missed
 
 
+def test_the_weights_learn_from_none_of_the_sentences_that_measure() -> None:
+    def runs(file: Path) -> set[str]:
+        texts = [re.sub(r"[\W_]+", "", line.split("\t")[1]) for line in file.read_text("utf-8").splitlines()]
+        return {text[begin : begin + 13] for text in texts for begin in range(len(text) - 12)}
+
+    here = Path(__file__)
+    learned = [file for file in (here.parents[2] / "training/red_flags").glob("*.tsv") if file.name != "judged.tsv"]
+    measuring = [here.with_name(f"paraphrases_{part}.tsv") for part in ("test", "blind", "unseen")]
+    assert len(learned) >= 14
+    assert set.union(*map(runs, learned)).isdisjoint(set.union(*map(runs, measuring)))
+
+
 def test_everyday_stories_raise_nothing() -> None:
     calm = [sentence for rule, sentence in ANY if rule == "-"]
     assert len(calm) >= 60
