@@ -3,6 +3,7 @@
     python benchmarks/proof.py                              # the test templates of tests/proof_pairs.jsonl
     python benchmarks/proof.py --part development --templates --misses 30
     python benchmarks/proof.py --pairs FILE [--part all]    # pairs of another make; kind and part are free there
+    python benchmarks/proof.py --pairs training/proof_pairs # by five writers who saw what the proof judged wrongly
 
 A pair (see tools/make_proof_pairs.py) is one sentence with one passage, whose first line is "title > heading"; the rest
 is the text that `chimed_rag.safety.citations.verify` gets as evidence. Caught: `verify` does not support a sentence of
@@ -46,17 +47,52 @@ PAIRS = ROOT / "tests" / "proof_pairs.jsonl"
 RESULT = ROOT / "benchmarks" / "results" / "proof.json"
 HIGHEST, DECAY, LOWEST, NEAR = 0.63, 0.8, 0.3, 0.99
 SEED = 20261127
+UNSEEN = ("fourth", "fifth")
 WRONG = "unsupported"
 
 
 def read(file: Path, part: str) -> list[Pair]:
-    """The pairs of one part; a file whose parts are called otherwise needs "all"."""
-    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
+    """The pairs of one part, of a file or of a folder of writers; where parts are called otherwise, "all"."""
+    if file.is_dir():
+        rows = [pair for writer in sorted(file.glob("*.tsv")) for pair in written(writer)]
+    else:
+        rows = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
     found = [row for row in rows if part in ("all", row.get("part"))]
     if not found:
         parts = sorted({str(row.get("part")) for row in rows})
         sys.exit(f"{file}: no pair of part {part!r}; it has {', '.join(parts) or 'no rows'}: name one, or --part all")
     return found
+
+
+def written(file: Path) -> list[Pair]:
+    """The pairs of a writer: chunk id, title and headings of a starter passage, S or U, what was done, the sentence.
+
+    On those of `UNSEEN` no rule was written: they are the part "test". The writer's name stands for the kind.
+    """
+    from chimed_rag.indexing.index import Index
+    from chimed_rag.literature import STARTER_INDEX
+
+    index = Index.open(STARTER_INDEX)
+    passages = {one.chunk.id: one for one in index.passages(index.store.rows.tolist()).values()}
+    pairs = []
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+        chunk_id, names, label, change, sentence = line.split("\t")
+        found = passages.get(chunk_id)
+        if found is None or " > ".join((found.document.title, *found.chunk.headings)) != names:
+            sys.exit(f"{file}:{number}: {chunk_id} is no longer {names}; name the passage that holds this now")
+        pairs.append(
+            {
+                "id": f"{file.stem}-{number}",
+                "kind": file.stem,
+                "part": "test" if file.stem in UNSEEN else "development",
+                "entry": found.document.id,
+                "passage": f"{names}\n{found.chunk.text}",
+                "sentence": sentence,
+                "label": WRONG if label == "U" else "supported",
+                "change": change,
+            }
+        )
+    return pairs
 
 
 def _halves(passage: str) -> tuple[list[str], str]:
@@ -210,7 +246,7 @@ def milliseconds(pairs: Sequence[Pair], answers: int = 60) -> tuple[float, float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=Path, default=PAIRS, help="JSONL of pairs")
+    parser.add_argument("--pairs", type=Path, default=PAIRS, help="JSONL of pairs, or a folder of writers")
     parser.add_argument("--part", default="", help="test, development or all; ours: test, other files: all")
     parser.add_argument("--templates", action="store_true", help="rows by template instead of kind")
     parser.add_argument("--misses", type=int, default=0, help="also show so many sentences that the proof got wrong")
@@ -253,7 +289,7 @@ def main() -> None:
         rows,
         about={
             "pairs": len(pairs),
-            "data_sha256": hashlib.sha256(options.pairs.read_bytes()).hexdigest(),
+            "data_sha256": hashlib.sha256("".join(pair["sentence"] for pair in pairs).encode()).hexdigest(),
             "cosine_threshold": round(threshold, 3),
             "verify_ten_sentences_ms_p50": round(median, 2),
             "verify_ten_sentences_ms_p95": round(late, 2),

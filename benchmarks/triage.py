@@ -28,8 +28,8 @@ from chimed_rag.safety.triage import red_flags, triage
 QUESTIONS = "eval/huatuo_retrieval_dev/queries.jsonl.gz"
 LONG = range(250, 351)
 NOTES = [
-    "of 76 questions alarmed by rules alone, read by their author, 41 were emergencies or urgent, 10 more so but"
-    " already in hospital, 25 were not; those that the general rule adds since were not read one by one",
+    "of the 86 questions alarmed a reader calls 26 emergencies now, 38 to be seen the same day or soon, 22 neither; of"
+    " 76 that the rules alone had alarmed their author called 41 emergencies or urgent, 10 more so but in hospital",
     "1,418 real questions with an open licence, chosen for looking alarming and judged by a reader; by weights that"
     " have not seen them .80 of 184 emergencies, .50 of 511 to be seen soon and .36 of 723 others are raised; by the"
     " rules before such weights .74, .46 and .46. Of 1,600 more, those that came closest without a rule's words, the"

@@ -183,3 +183,20 @@ def test_books_give_passages_and_must_name_where_their_pairs_go(tmp_path: Path, 
     made = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert {pair["kind"] for pair in made} >= {"number", "unit", "frequency", "negation", "strength", "untouched"}
     assert f"{len(made)} pairs" in capsys.readouterr().out
+
+
+def test_what_writers_paired_is_still_in_the_starter_literature() -> None:
+    from chimed_rag.indexing.index import Index
+    from chimed_rag.literature import STARTER_INDEX
+
+    index = Index.open(STARTER_INDEX)
+    names = {
+        one.chunk.id: " > ".join((one.document.title, *one.chunk.headings))
+        for one in index.passages(index.store.rows.tolist()).values()
+    }
+    files = sorted((OUT.parents[1] / "training/proof_pairs").glob("*.tsv"))
+    pairs = [line.split("\t") for file in files for line in file.read_text("utf-8").splitlines()]
+    assert len(files) == 5
+    assert len(pairs) >= 7_600
+    assert [pair for pair in pairs if len(pair) != 5 or names.get(pair[0]) != pair[1] or pair[2] not in "SU"] == []
+    assert len({(pair[0], pair[4]) for pair in pairs}) == len(pairs)

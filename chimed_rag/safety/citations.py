@@ -13,7 +13,10 @@ literature is right.
 Tried and left: another 1,100 lines of rules (frequencies in more forms, opposites, exchanged halves, classes of names,
 nouns that the literature lacks). On 200 pairs that their author came to see .64 -> .86 were caught and .59 -> .87 kept;
 on the test templates .921 -> .925 and .931 -> .931, on 200 other pairs by hand .758 -> .800 and .662 -> .662: they fit
-what they were written for.
+what they were written for. A logistic regression over what sentence and passage share, the n-grams that one has and
+the other lacks, and the outcome of each check, learned from 7,604 pairs (`training/proof_pairs`): area under the curve
+.92 on a writer it had not seen, .73 on textbook pairs by others, where the rules alone are better (.73 caught with .72
+kept, it .73 with .61): it learned how right and wrong sentences sounded there.
 """
 
 from __future__ import annotations
