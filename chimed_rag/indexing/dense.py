@@ -16,7 +16,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -227,9 +228,13 @@ class DenseIndex:
         # busy cores that wait is most of the query's time. The setting is the calling thread's own.
         self._faiss.omp_set_num_threads(min(self._cores, len(queries)))
         first, *others = self._shares
-        aside = others if len(queries) == 1 else []
-        futures = [_pool(os.getpid()).submit(self._part, share, queries, k, allowed) for share in aside]
-        done = [self._part(share, queries, k, allowed) for share in (first, *others[len(aside) :])]
+        futures: list[Future[Found]] = []
+        if len(queries) == 1:
+            with suppress(RuntimeError):  # an interpreter that is shutting down begins no threads
+                pool = _pool(os.getpid())
+                futures = [pool.submit(self._part, share, queries, k, allowed) for share in others]
+        aside, here = others[: len(futures)], [first, *others[len(futures) :]]
+        done = [self._part(share, queries, k, allowed) for share in here]
         for future, share in zip(futures, aside, strict=True):
             # What no thread has begun by now is done sooner here: the other cores are busy.
             done.append(self._part(share, queries, k, allowed) if future.cancel() else future.result())

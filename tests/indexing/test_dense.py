@@ -104,6 +104,17 @@ def test_a_busy_machine_does_not_keep_a_query_waiting(shares: int) -> None:
     assert shares
 
 
+def test_a_search_while_the_interpreter_shuts_down(shares: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    form, stored = FORMS[0], vectors(ROWS, 0)
+    index = dense.DenseIndex([quantise(stored, form)], form)
+    due = index.search(stored[:1], 5)
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    monkeypatch.setattr(dense, "_pool", lambda process: pool)
+    np.testing.assert_array_equal(index.search(stored[:1], 5), due)
+    assert shares
+
+
 def test_a_process_that_was_forked_searches_too() -> None:
     script = textwrap.dedent("""
         import os, sys, signal
