@@ -24,10 +24,19 @@ _SYNONYMS = {
     "cm²": "cm2", "mm²": "mm2", "m³": "m3", "cm³": "cm3", "mm³": "mm3", "m^2": "m2", "毫克": "mg", "微克": "μg",
     "纳克": "ng", "千克": "kg", "公斤": "kg", "克": "g", "毫升": "mL", "微升": "μL", "分升": "dL", "升": "L",
     "国际单位": "IU", "单位": "U", "毫摩尔": "mmol", "微摩尔": "μmol", "摩尔": "mol", "毫米汞柱": "mmHg", "千帕": "kPa",
-    "厘米": "cm", "毫米": "mm", "米": "m", "千卡": "kcal", "大卡": "kcal", "秒": "s", "分钟": "min", "小时": "h",
-    "钟头": "h", "天": "d", "日": "d", "周": "w", "星期": "w", "个月": "月", "周岁": "岁", "个疗程": "疗程",
+    "厘米": "cm", "毫米": "mm", "米": "m", "纳米": "nm", "微米": "μm", "毫秒": "ms",
+    "皮克": "pg", "纳摩尔": "nmol", "皮摩尔": "pmol", "千焦": "kJ", "戈瑞": "Gy",
+    "千卡": "kcal", "大卡": "kcal", "秒": "s", "秒钟": "s",
+    "分钟": "min", "小时": "h",
+    "钟头": "h", "天": "d", "日": "d", "昼夜": "d", "周": "w",
+    "星期": "w", "礼拜": "w", "个月": "月", "个小时": "h", "个钟头": "h",
+    "个星期": "w", "个礼拜": "w", "个季度": "季度", "个昼夜": "d", "个钟": "h",
+    "个时辰": "时辰", "个年头": "年", "周岁": "岁", "毫摩": "mmol", "微摩": "μmol", "毫米水银柱": "mmHg", "公分": "cm",
+    "公里": "km", "公升": "L", "cc": "mL", "个疗程": "疗程",
 }  # fmt: skip
-_DOSED = re.findall(r"\S+", "月龄 周龄 月 年 岁 疗程 次 片 粒 丸 袋 支 瓶 枚 滴 包 颗 剂 贴 喷 揿 勺 匙 倍 钱 两 斤")
+_DOSED = re.findall(
+    r"\S+", "月龄 周龄 时辰 刻钟 季度 月 年 岁 疗程 次 片 粒 丸 袋 支 瓶 枚 滴 包 颗 剂 贴 喷 揿 勺 匙 倍 钱 两 斤"
+)
 _COUNTED = ["杯", "例", "人", "名", "个", "度", "元", "分"]  # with digits only: 一个 and 一度 are no quantities
 _CANONICAL = {unit.lower(): unit for unit in _LATIN_UNITS if len(unit) > 1} | _SYNONYMS
 
@@ -39,13 +48,16 @@ def _one_of(words: list[str]) -> str:
 _HAN_UNITS = [unit for unit in _SYNONYMS if unit[0] >= "\u4e00"] + _DOSED
 _LATIN = _one_of([unit for unit in _CANONICAL if len(unit) > 1 and unit[0] < "\u4e00"])
 _LETTER = "[" + "".join(unit for unit in _LATIN_UNITS if len(unit) == 1) + "lu]"
-_NO_UNIT = "(?!之|性|板|瓣|咳|生草|(?<=周)[期围]|(?<=倍)体(?!重))"  # 三分之一, 一次性, 半月板, 百日咳, 一周围
+_ONE_OR_TWO = "(?<=[一二]两)[种样处句口条名位个只项步遍顿下针颗粒片根节例度倍]"
+_NO_UNIT = (
+    rf"(?!{_ONE_OR_TWO}|之|性|板|瓣|咳|生草|(?<=周)[期围]|(?<=倍)体(?!重))"  # 三分之一, 一次性, 半月板, 百日咳, 一周围
+)
 _ATOM = rf"(?:(?:(?i:{_LATIN})|{_LETTER})(?![A-Za-z])|[%‰℃°]|(?:{_one_of(_HAN_UNITS + _COUNTED)}){_NO_UNIT})"
 _PER = rf"(?:[ ]?[/·][ ]?(?:\((?:{_ATOM}[·/]?){{1,3}}\)|(?:\d{{1,3}}(?:\.\d{{1,2}})?[ ]?)?{_ATOM}(?:-[12])?))"
 _UNIT = rf"(?:{_ATOM}{_PER}{{0,3}}|{_PER}{{1,3}})"
 _POWER = r"[ ]?[×xX*][ ]?10(?:\^?-?\d{1,2}|[⁰¹²³⁴-⁹⁻]{1,3})"
 _DIGITS = rf"(?:10\^-?\d{{1,2}}|\d{{1,15}}(?:,\d{{3}}(?!\d)){{0,4}}(?:\.\d{{1,8}})?(?:{_POWER})?)"
-_NUMERAL = "[一二两三四五六七八九十百半]{1,5}"
+_NUMERAL = "(?![千万零])[零一二两三四五六七八九十百千万半]{1,7}"
 _DASH = r"[ ]?(?:[~～∼〜\-–—―－至到]|——|±)[ ]?"
 _BELOW = "不超过|不高于|不大于|小于等于|小于|低于|少于|不足|至多|最多|[≤≦<＜﹤]=?"
 _ABOVE = "不少于|不低于|不小于|大于等于|大于|高于|超过|多于|至少|[≥≧>＞﹥]=?"
@@ -64,11 +76,12 @@ _QUANTITY = re.compile(
     rf"|(?P<period>{_PERIOD})[ ]?(?P<times>(?:{_DIGITS}|{_NUMERAL})(?:{_DASH}(?:{_DIGITS}|{_NUMERAL}))?)[ ]?次"
     r"|(?<![A-Za-z])(?P<latin>(?i:qd|bid|tid|qid|qn|q\d{1,2}h)(?![A-Za-z])|(?:b\.i\.d|t\.i\.d|q\.i\.d|q\.d)\b)"
     rf"|(?:(?:(?P<below>{_BELOW})|(?P<above>{_ABOVE}))[ ]?)?(?:(?<![A-Za-z0-9.])|{_ATTACHED})(?:"
-    r"(?P<systolic>\d{2,3})[ ]?/[ ]?(?P<diastolic>\d{2,3}[ ]?mmHg)"
+    r"(?P<systolic>\d{2,3})[ ]?/[ ]?(?P<diastolic>\d{2,3}[ ]?(?:mmHg|毫米汞柱))"
     rf"|(?P<low>{_DIGITS})(?:[ ]?(?P<big>[万亿]))?"
     rf"(?:(?:[ ]?{_UNIT})?{_DASH}(?P<high>{_DIGITS})(?:[ ]?(?P<bigger>[万亿]))?)?"
     rf"(?:[)）](?P<power>{_POWER}))?(?:[ ]?(?P<unit>{_UNIT}))?"
-    rf"|(?P<han>{_NUMERAL})(?:[至到~～-](?P<han_high>{_NUMERAL}))?(?P<han_unit>(?:{_one_of(_HAN_UNITS)}){_NO_UNIT})"
+    rf"|(?P<han>{_NUMERAL})(?:[至到~～-](?P<han_high>{_NUMERAL}))?(?P<han_unit>(?:{_one_of(_HAN_UNITS)}"
+    rf"|(?<=[十百千万])(?:[杯例人名元度](?!家)|(?i:{_LATIN})(?![A-Za-z]))){_NO_UNIT}{_PER}{{0,2}})"
     r")(?P<beyond>以上|以下|以内)?"
 )
 
@@ -160,12 +173,14 @@ def _interval(first: str, second: str | None, sign: str) -> tuple[float, float]:
     return min(low, high), max(low, high)
 
 
-_HAN_DIGITS = {char: value for value, char in enumerate("〇一二三四五六七八九")} | {"两": 2}
+_HAN_DIGITS = {char: value for value, char in enumerate("〇一二三四五六七八九")} | {"两": 2, "零": 0}
+_SCALES = {"十": 10.0, "百": 100.0, "千": 1e3}
+_ABOUT = re.compile("([一二三四五六七八九]?十)?([一二两三四五六七八])([二两三四五六七八九])([十百千万]?)")
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻xX*", "0123456789-×××")
 
 
 def _value(number: str) -> tuple[float, float]:
-    """What a number says, as (low, high): "1,000", "4.0×10^9", "80万", "十二", "半"; 三五 is three to five."""
+    """What a number says, as (low, high): "1,000", "4.0×10^9", "80万", "十二", "半"; 三五 is 3 to 5, 一百六 160."""
     if number[0].isdigit():
         scale = {"万": 1e4, "亿": 1e8}.get(number[-1], 1.0)
         base, cross, power = re.sub(r"[ ,万亿]", "", number).translate(_SUPERSCRIPT).partition("×")
@@ -173,17 +188,24 @@ def _value(number: str) -> tuple[float, float]:
             base, power = "1", base
         value = float(base) * scale * 10.0 ** (int(power[2:].lstrip("^") or 1) if power else 0)
         return value, value
-    if len(number) == 2 and all(char in _HAN_DIGITS for char in number):
-        return float(_HAN_DIGITS[number[0]]), float(_HAN_DIGITS[number[1]])
-    value, digit = 0.0, 0
+    about = _ABOUT.fullmatch(number)
+    if about:
+        tens = 10.0 * (_HAN_DIGITS.get(about[1][0], 1) if about[1] else 0)
+        scale = {"十": 10.0, "百": 100.0, "千": 1e3, "万": 1e4}.get(about[4], 1.0)
+        return tens + _HAN_DIGITS[about[2]] * scale, tens + _HAN_DIGITS[about[3]] * scale
+    value, digit, last = 0.0, 0, 1.0
     for char in number:
         if char in _HAN_DIGITS:
             digit = _HAN_DIGITS[char]
+            last = 1.0 if char == "零" else last
         elif char == "半":
             value += 0.5
+        elif char == "万":
+            value, digit, last = (value + digit or 1) * 1e4, 0, 1e4
         else:
-            value, digit = value + (digit or 1) * (10 if char == "十" else 100), 0
-    value += digit
+            last = _SCALES[char]
+            value, digit = value + (digit or 1) * last, 0
+    value += digit * (last / 10 if last > 10 else 1.0)
     return value, value
 
 

@@ -11,6 +11,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from chimed_rag.quantities import canonical_unit
+
 MOLAR_MASSES: dict[str, float] = {
     "葡萄糖": 180.16, "血糖": 180.16, "糖耐量": 180.16, "胆固醇": 386.65, "脂蛋白": 386.65, "甘油三酯": 885.7,
     "尿酸": 168.11, "肌酐": 113.12, "尿素氮": 28.01, "尿素": 60.06, "胆红素": 584.66, "钙": 40.08,
@@ -22,12 +24,14 @@ counts them: 38.67, 88.57 and 58.47 mg/dL in a mmol/L; urea as nitrogen where it
 
 UNITS: dict[str, tuple[str, float]] = {
     "kg": ("g", 1e3), "g": ("g", 1.0), "mg": ("g", 1e-3), "μg": ("g", 1e-6), "ng": ("g", 1e-9), "pg": ("g", 1e-12),
-    "fg": ("g", 1e-15), "斤": ("g", 500.0), "L": ("L", 1.0), "dL": ("L", 0.1), "mL": ("L", 1e-3), "μL": ("L", 1e-6),
+    "fg": ("g", 1e-15), "斤": ("g", 500.0), "两": ("g", 50.0), "L": ("L", 1.0), "dL": ("L", 0.1),
+    "mL": ("L", 1e-3), "μL": ("L", 1e-6),
     "fL": ("L", 1e-15), "nL": ("L", 1e-9), "cm3": ("L", 1e-3), "mm3": ("L", 1e-6), "m3": ("L", 1e3),
     "mol": ("mol", 1.0), "mmol": ("mol", 1e-3), "μmol": ("mol", 1e-6), "nmol": ("mol", 1e-9), "pmol": ("mol", 1e-12),
     "Eq": ("mol", 1.0), "mEq": ("mol", 1e-3), "IU": ("U", 1.0), "U": ("U", 1.0), "kU": ("U", 1e3), "mU": ("U", 1e-3),
     "mIU": ("U", 1e-3), "μIU": ("U", 1e-6), "μU": ("U", 1e-6), "d": ("d", 1.0), "h": ("d", 1 / 24),
-    "min": ("d", 1 / 1440), "s": ("d", 1 / 86400), "ms": ("d", 1 / 86.4e6), "w": ("d", 7.0), "周龄": ("d", 7.0),
+    "min": ("d", 1 / 1440), "刻钟": ("d", 15 / 1440), "时辰": ("d", 1 / 12), "季度": ("月", 3.0),
+    "s": ("d", 1 / 86400), "ms": ("d", 1 / 86.4e6), "w": ("d", 7.0), "周龄": ("d", 7.0),
     "月": ("月", 1.0), "年": ("月", 12.0), "岁": ("月", 12.0), "月龄": ("月", 1.0), "m": ("m", 1.0), "cm": ("m", 1e-2),
     "mm": ("m", 1e-3), "dm": ("m", 0.1), "km": ("m", 1e3), "μm": ("m", 1e-6), "nm": ("m", 1e-9),
     "mmHg": ("Pa", 133.322), "kPa": ("Pa", 1e3), "Pa": ("Pa", 1.0), "cmH2O": ("Pa", 98.0665),
@@ -37,7 +41,26 @@ UNITS: dict[str, tuple[str, float]] = {
     "名": ("例", 1.0), "度": ("℃", 1.0), "°": ("℃", 1.0), "分": ("分", 1.0),
 }  # fmt: skip
 DOSES = frozenset(
-    ("g", "L", "mol", "U", "片", "粒", "丸", "袋", "支", "包", "滴", "喷", "g/kg", "U/kg", "L/kg", "mol/kg", "g/m2")
+    (
+        "g",
+        "L",
+        "mol",
+        "U",
+        "片",
+        "粒",
+        "颗",
+        "丸",
+        "袋",
+        "支",
+        "包",
+        "滴",
+        "喷",
+        "g/kg",
+        "U/kg",
+        "L/kg",
+        "mol/kg",
+        "g/m2",
+    )
 )
 """Base units in which a dose is given, so that it is per dose or per day."""
 
@@ -72,7 +95,7 @@ def base_unit(unit: str) -> tuple[str, float, str]:
     for place, part in enumerate(parts):
         for atom in part.split("·"):
             matched = re.match(r"(\d+(?:\.\d+)?)?(.*)", atom)
-            count, name = (matched[1], matched[2]) if matched else (None, atom)
+            count, name = (matched[1], canonical_unit(matched[2])) if matched else (None, atom)
             base, scale = ("kg", 1.0) if place and name == "kg" else UNITS.get(name, (name, 1.0))  # of body weight
             scale *= float(count or 1)
             factor = factor / scale if place else factor * scale
@@ -97,6 +120,17 @@ CONTRARY_BOUNDS = frozenset(
 """Bounds of which one excludes the other."""
 
 
+_RAW = re.compile(r"\d+(?:\.\d+)?")
+
+
+def raw_values(source: Measure) -> tuple[float, float] | None:
+    """The bare numbers of a laboratory value, a pressure or a share; None for doses, spans, counts and large powers."""
+    if not ("/" in source.unit or source.unit in ("Pa", "")) or source.unit.startswith("次") or "×" in source.text:
+        return None
+    found = [float(number) for number in _RAW.findall(re.split("[a-zμ/／×%]", source.text, maxsplit=1)[0])]
+    return (found[0], found[-1]) if 0 < len(found) < 3 else None
+
+
 def agree(said: Measure, source: Measure, before: str = "") -> bool:
     """Whether a measure of a sentence says what one of the literature says.
 
@@ -107,6 +141,8 @@ def agree(said: Measure, source: Measure, before: str = "") -> bool:
     """
     if frozenset((said.bound, source.bound)) in CONTRARY_BOUNDS:
         return False
+    if said.text.endswith("成多"):
+        said = said._replace(bound=source.bound)
     if source.bound in ("less", "more") and said.bound == "":
         return False
     if said.bound in ("less", "more") and source.bound == "" and not said.unit.startswith("次"):
@@ -114,11 +150,15 @@ def agree(said: Measure, source: Measure, before: str = "") -> bool:
     if said.per and source.per and said.per != source.per:
         return False
     mass = next((weight for name, weight in MOLAR_MASSES.items() if name in before), 0.0)
+    if said.unit == "数" != source.unit and (raw := raw_values(source)) and said.low in raw:
+        return raw[0] == raw[1] or said.bound == ""
     factor = _factor(said.unit, source.unit, mass)
     if factor is None or not factor:
         return False
     if said.bound == source.bound == "within" and said.low == said.high:
         said = said._replace(low=source.low)  # 24小时内, where the literature says 12～24小时内
+    if said.text.endswith("成多") and source.low == source.high:
+        return said.low <= source.low <= said.low + 0.1
     slack = 0.025 if "g/L" in (said.unit, source.unit) and said.unit != source.unit else 0.001
     if {said.unit, source.unit} == {"月", "d"}:
         slack = 0.07
@@ -149,6 +189,9 @@ def _factor(one: str, other: str, molar_mass: float) -> float | None:
         {"型", "数"},
         {"数", "℃"},
         {"数", "个"},
+        {"代", "第"},
+        {"颗", "片"},
+        {"颗", "粒"},
     ):
         return 1.0
     if "数" in pair and "次" in pair:

@@ -15,6 +15,7 @@ from chimed_rag.entities.lexicon import names
 from chimed_rag.query.tables import rows
 from chimed_rag.text import fold
 
+_LAY_KINDS = frozenset(("disease", "sign", "test", "term"))
 CLAUSE_ENDS = frozenset("，。；！？：,;!?:\n")
 _LAY_WORD = re.compile("[\u4e00-\u9fff]{2,6}")
 
@@ -49,7 +50,10 @@ def dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]
             words[name] = (meant.canonical, meant.kind)
     for said, meant_by in rows("lay_terms.tsv"):
         if _LAY_WORD.fullmatch(said) and _LAY_WORD.fullmatch(meant_by):
-            words.setdefault(said, words.get(meant_by, (meant_by, "")))
+            known = words.get(meant_by)
+            if known and known[1] and words.get(said, ("", ""))[0] == said and words[said][1] in _LAY_KINDS:
+                words[said] = known  # 肚子疼, by which an entry is found too
+            words.setdefault(said, known or (meant_by, ""))
     for word, (canonical, kind) in words.items():  # 掉头发 is 脱发, which is a name
         if kind == "" and word != canonical and (known := names().get(canonical)):
             words[word] = (known.canonical, known.kind)

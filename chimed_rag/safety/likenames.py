@@ -1,13 +1,14 @@
 """Whether a passage names what a sentence names, though not in the same letters.
 
-What is covered: names with or without their inner parts (肾衰竭 for 肾功能衰竭), a plain word of which the passage says
-a part (手术, 术后), Latin letters that scanners take for digits or Greek ones (Kl, PaO2), and the subject of a passage,
-which a sentence before the window names. What is not covered: abbreviations that no table spells out, and lay names
-of a thing.
+What is covered: names with or without their inner parts (肾衰竭 for 肾功能衰竭), with a verb or a dosage form about
+them, a plain word of which the passage says a part (手术, 术后), Latin letters that scanners take for digits or Greek
+ones (Kl, PaO2), and the subject of a passage, which a sentence before the window names. What is not covered:
+abbreviations that no table spells out, and lay names of a thing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from chimed_rag.safety.reading import Reading, Token
@@ -15,6 +16,12 @@ from chimed_rag.safety.reading import Reading, Token
 _LOOSE_KINDS = frozenset(("act", "sign", "part", "term"))
 _DEGREES = frozenset("无少多低高")  # 无尿 and 少尿 differ in what they have apart
 _JOINS = frozenset("，。；！？：,;!?:\n、和与及或并伴")
+_WRAPPED = re.compile(
+    "[出得患起量查测验做拍犯]?([\u4e00-\u9fff]{2,}?)"
+    "(?:[高低快慢大]|偏高|偏低|(?:普通|肠溶|缓释|控释|分散|咀嚼)?片|胶囊|颗粒|口服液|注射[液剂]|针剂|吸入剂|[气喷]雾剂|滴眼液|滴剂"
+    "|[软乳]膏|凝胶|贴剂|栓剂?|混悬液|糖浆)?"
+)
+"""A name with the verb before it (出水痘, 量体温) or with what is said of it after (血沉快, 布地奈德吸入剂)."""
 _GAP = 3  # characters that may stand within a name
 _OPENS = 6  # characters, a number or a bracket, that may stand before the subject
 _LETTERS = str.maketrans("oliβαγ", "011bar")
@@ -33,6 +40,7 @@ def is_named(token: Token, said: str, sources: Iterable[Reading]) -> bool:
         said: its words, folded.
         sources: the window of the literature, title and headings.
     """
+    bare = _bare(token)
     for reading in sources:
         if said in reading.folded:
             return True
@@ -42,10 +50,21 @@ def is_named(token: Token, said: str, sources: Iterable[Reading]) -> bool:
             and any(_spread(name, reading.norm) for name in (token.canonical, said))
         ):
             return True
+        if any(name in reading.norm for name in bare):
+            return True
         plain = token.kind in _LOOSE_KINDS and len(token.canonical) == 2 and token.canonical[0] not in _DEGREES
         if plain and token.canonical[1] in reading.char_set:
             return True
     return False
+
+
+def _bare(token: Token) -> list[str]:
+    """The name in a longer word: 水痘 of 出水痘, 扁桃体炎 of 扁桃体发炎."""
+    names = [token.canonical.replace("发炎", "炎")] if token.canonical.endswith("发炎") else []
+    match = _WRAPPED.fullmatch(token.canonical) if token.kind != "herb" else None
+    if match:
+        names.append(match[1])
+    return [name for name in names if name != token.canonical and len(name) > 1]
 
 
 def _spread(name: str, text: str) -> bool:

@@ -39,11 +39,11 @@ class Mark(NamedTuple):
 
 
 @cache
-def _table(name: str) -> tuple[Find, list[tuple[str, frozenset[str]]], frozenset[tuple[str, str]]]:
-    """(automaton, class and values of each word, classes that must not be added) of a table beside this file."""
+def _table(name: str) -> tuple[Find, list[dict[str, frozenset[str]]], frozenset[tuple[str, str]]]:
+    """(automaton, values by class of each word, classes that must not be added) of a table beside this file."""
     from ahocorasick_rs import AhoCorasick, MatchKind
 
-    words: dict[str, tuple[str, frozenset[str]]] = {}
+    words: dict[str, dict[str, frozenset[str]]] = {}
     strict: set[tuple[str, str]] = set()
     for row in rows("chimed_rag.safety", name):
         kind, value, listed = row if len(row) == 3 else ("population", *row)
@@ -54,8 +54,8 @@ def _table(name: str) -> tuple[Find, list[tuple[str, frozenset[str]]], frozenset
         for word in dict.fromkeys((*(Reading(word).norm for word in spelled), *spelled)):  # a name keeps its own words
             if kind.startswith("more"):  # 高钾 and 低钾 exclude each other, 高脂 and 低蛋白 do not
                 kind = "more " + word[1:]
-            known = words.get(word, ("", frozenset()))
-            words[word] = (kind, frozenset((value,)) | (known[1] if known[0] == kind else frozenset()))
+            known = words.setdefault(word, {})
+            known[kind] = known.get(kind, frozenset()) | {value}
     automaton = AhoCorasick(list(words), matchkind=MatchKind.Standard)
     return partial(automaton.find_matches_as_indexes, overlapping=True), list(words.values()), frozenset(strict)
 
@@ -75,8 +75,8 @@ def find_marks(reading: Reading, name: str, *, named: bool = False) -> list[Mark
     inside = [(token.start, token.end) for token in reading.tokens if token.kind in ("drug", "disease", "herb")]
     people = not named and name == "populations.tsv"  # 妊娠期糖尿病 is a disease, not a pregnant woman
     spans = [
-        (*meanings[index], start, end)
-        for index, start, end in _longest(find(reading.norm), meanings)
+        (kind, values, start, end)
+        for kind, values, start, end in _longest(find(reading.norm), meanings)
         if not people or not any(low <= start and end <= high and end - start < high - low for low, high in inside)
     ]
     places: dict[str, set[int]] = {}
@@ -92,16 +92,16 @@ def find_marks(reading: Reading, name: str, *, named: bool = False) -> list[Mark
 
 
 def _longest(
-    found: list[tuple[int, int, int]], meanings: Sequence[tuple[str, frozenset[str]]]
-) -> list[tuple[int, int, int]]:
+    found: list[tuple[int, int, int]], meanings: Sequence[dict[str, frozenset[str]]]
+) -> list[tuple[str, frozenset[str], int, int]]:
     """Of matches that overlap, the longest of each class: 不可逆 and not 可逆, but 右侧 as well as 上腹 in 右上腹."""
-    kept: list[tuple[int, int, int]] = []
+    kept: list[tuple[str, frozenset[str], int, int]] = []
     taken: dict[str, int] = {}
     for index, start, end in sorted(found, key=lambda one: (one[1], -one[2])):
-        kind = meanings[index][0]
-        if start >= taken.get(kind, 0):
-            kept.append((index, start, end))
-            taken[kind] = end
+        for kind, values in meanings[index].items():
+            if start >= taken.get(kind, 0):
+                kept.append((kind, values, start, end))
+                taken[kind] = end
     return kept
 
 

@@ -1,17 +1,23 @@
 """Names of drugs, diseases, tests and herbs: a sentence may name only what its passage, title or headings name.
 
-What is covered: the names of `entities.lexicon` (trade and generic are equal), drugs with common endings, words that
-look medical by their characters and stand nowhere in the window; cause and effect, more and less exchanged around a
-verb. What is not covered: that a cephalosporin is an antibiotic (a wider or narrower name is another name).
+What is covered: the names of `entities.lexicon` (trade and generic are equal), drugs with common endings, the names
+that a title gives to one thing, words that sum up what the passage tells (`families.tsv`), a drug of a class that the
+passage names by its ending, words that look medical by their characters and stand nowhere in the window; cause and
+effect, more and less exchanged around a verb, and two things exchanged (`exchange`). What is not covered: that a
+cephalosporin is an antibiotic (a wider or narrower name is another name).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
 
 from chimed_rag.entities.lexicon import unknown_drugs
-from chimed_rag.safety.alignment import Window
+from chimed_rag.packaged import rows
+from chimed_rag.safety.alignment import Window, read
+from chimed_rag.safety.exchange import exchanged
 from chimed_rag.safety.likenames import is_named, is_subject, plain_latin
 from chimed_rag.safety.population import group_places
 from chimed_rag.safety.reading import Reading, Token
@@ -20,21 +26,27 @@ from chimed_rag.text import fold
 
 NAME_KINDS = frozenset(("drug", "disease", "test", "herb", "term", "sign", "part", "germ", "act"))
 _MEDICAL = frozenset(
-    "炎癌瘤疹疮痈疽疡梗栓痛胀痒痹瘫瘀瘘疝痔瘢痕痰咳喘晕厥惊搐颤疸肿胸腹腰颈肩膝髋踝腕肘骨髓脊椎韧肌腱筋颅脑眼耳鼻咽喉舌牙齿唇肠肛肝胆胰脾肾"
+    "炎癌瘤疹疮痈疽疡梗栓痛胀痒痹瘫瘀瘘疝痔瘢痕痰咳晕厥惊搐颤疸肿胸腹腰颈肩膝髋踝腕肘骨髓脊椎韧肌腱筋颅脑眼耳鼻咽喉舌牙齿唇肠肛肝胆胰脾肾"
     "膀胱尿睾卵巢宫乳腺肺脉血淋菌毒霉酶疫苗酸碱钠钾钙镁磷铁锌碘糖脂蛋醇胺唑啶嗪汀坦韦沙芬酮酚苷囊丸孕胎"
 )
-_WIDER = {
-    "血压": ("收缩压", "舒张压"),
-    "转氨酶": ("转移酶",),
-    "血脂": ("胆固醇", "甘油三酯"),
-    "电解质": ("血钾", "血钠"),
-}
-"""Names that sum up others."""
+_FIGURATIVE = re.compile(
+    "眼[下前看点里]|[着扎惹睁亮字心转]眼|脾气|口头|手头|骨子|血本|脑子|头脑|尾巴|胆[子量敢大小]|面子|心肠"
+)
+"""Words that name a part of the body and mean none."""
+_FAMILIES = "families.tsv"
 _PLAIN_PARTS = frozenset("部脏腔体")  # 胃部 is 胃
+_CLASS_ENDS = frozenset("类药等")
 _LATIN = re.compile("[a-zα-ω0-9][a-zα-ω0-9+-]*")
 _KIND = re.compile(
     "(?!.?[的和与及或为是有无])[\u4e00-\u9fff]{1,2}[性型](?![质别能状格情交生欲功激病腺号])[\u4e00-\u9fff]"
 )
+_IN_BLOOD = re.compile("[高低]?血?(钾|钠|钙|磷|镁|氯|糖|脂|尿酸|氨)(?:血症|高|低|异常)?")
+_STEM = re.compile(
+    "(?:西林|沙坦|洛尔|地平|普利|他汀|拉唑|替丁|沙星|霉素|环素|洛韦|昔布|昔康|双胍|噻嗪|唑仑|西泮|司琼|替尼|康唑|硝唑|格列|列汀|列净|沙班|膦酸|曲普坦|曲坦|巴比妥)$|^头孢"
+)
+_SUCH = re.compile("(?:这样的|那样的|这类|这种|之类的?)([\u4e00-\u9fff]{1,8}?(?:类|药|病|剂))")
+_ORGANS = frozenset("心肝脾肺肾胃肠脑胆胰眼耳")
+_ORGAN = re.compile("([心肝脾肺肾胃肠脑胆胰眼耳])(?:脏|部)?(损伤|功能|毒性|衰竭|移植|出血)")
 _SUBJECTS = frozenset(("drug", "disease", "herb", "germ"))
 _VERBS = (
     "引起",
@@ -73,6 +85,7 @@ def naming(sentence: Reading, window: Window, context: Sequence[Reading]) -> tup
         or _other_kinds(sentence, window.readings)
         or _foreign_words(sentence, window, context)
         or _turned(sentence, window.readings)
+        or _exchanged(sentence, window.readings)
     )
     return bool(said or drugs or fault), fault
 
@@ -83,18 +96,22 @@ def _foreign_names(sentence: Reading, said: Sequence[Token], window: Window, con
     known = {token.canonical for _, token in here}
     headed = {token.canonical for reading in context for token in reading.tokens if token.kind in NAME_KINDS}
     names = {token.canonical for token in said}
+    called = frozenset(map(fold, _titles(window)))
+    home = cache(lambda clause: _home(sentence, clause, sources))
     for token in said:
         if token.canonical in known or any(token.canonical in reading.norm for reading in sources):
-            if token.canonical not in headed and (taken := _elsewhere(sentence, token, sources)):
+            if token.canonical not in headed and (taken := _elsewhere(token, home(sentence.clause_at(token.start)))):
                 return f"“{sentence.raw_text(token.start, token.end)}”不同于原文的“{taken}”"
             continue
-        if any(wider in one.norm for wider in _WIDER.get(token.canonical, ()) for one in sources):
+        if _is_summed_up(token, sentence, sources) or _is_example(token, sentence, sources):
             continue
         if token.kind == "part" and any(
             (set(token.canonical) - _PLAIN_PARTS) & one.char_set for one in (*sources, *context)
         ):
             continue
         words = fold(sentence.raw_text(token.start, token.end))
+        if {words, token.canonical} & called and any(name in one.folded for name in called for one in sources):
+            continue
         if is_named(token, words, sources) or _is_subject(words, sentence, window):
             continue
         others = [(reading, other) for reading, other in here if other.canonical not in names]
@@ -113,24 +130,84 @@ def _foreign_names(sentence: Reading, said: Sequence[Token], window: Window, con
     return ""
 
 
+@cache
+def _families() -> dict[str, tuple[str, ...]]:
+    return {name: tuple(fold(words).split()) for name, words in rows("chimed_rag.safety", _FAMILIES)}
+
+
+def _is_summed_up(token: Token, sentence: Reading, sources: Sequence[Reading]) -> bool:
+    """Whether the literature names what a word sums up, or says the same of the blood: 低钾血症, 血钾低."""
+    words = _families().get(token.canonical, ())
+    if any(word in one.norm for word in words for one in sources):
+        return True
+    match = _IN_BLOOD.fullmatch(token.canonical)
+    if not match:
+        return False
+    found = re.compile(f"([高低]?)(?:血{match[1]}|{match[1]}血症)(.{{0,3}})")
+    told = [place for one in sources for place in found.finditer(one.norm)]
+    ways = {way for place in told for way in _ways(place[1] + place[2])}
+    mine = _ways(sentence.norm[max(0, token.start - 1) : token.end + 3])
+    return bool(told) and (not mine or not ways or bool(mine & ways))
+
+
+def _ways(words: str) -> frozenset[str]:
+    """Whether something is high or low: 升高, 低钾."""
+    return frozenset("高" if char in "高升" else "低" for char in words if char in "高升低降")
+
+
+def _is_example(token: Token, sentence: Reading, sources: Sequence[Reading]) -> bool:
+    """莫西沙星等喹诺酮类, 依那普利 where the literature speaks of 普利类: one of a class that is named."""
+    stem = _STEM.search(token.canonical) if token.kind == "drug" else None
+    if stem and any(re.search(stem[0] + "类?[药类降]", one.norm) for one in sources):
+        return True
+    raw = sentence.raw
+    said = sentence.raw_text(token.start, token.end)
+    begin = raw.find(said) + len(said)
+    match = _SUCH.match(raw, begin)
+    if match is None:
+        return False
+    klass = read(match[1])
+    pairs = klass.pair_set
+    return any(pairs & one.pair_set for one in sources) if pairs else False
+
+
+def _titles(window: Window) -> Iterator[str]:
+    for unit in window.units:
+        yield from unit.passage.names
+
+
 def _is_subject(words: str, sentence: Reading, window: Window) -> bool:
     return len(words) > 2 and any(is_subject(words, before, _SUBJECTS) for before in window.before(sentence))
 
 
-def _elsewhere(sentence: Reading, token: Token, sources: Sequence[Reading]) -> str:
+class _Home(NamedTuple):
+    """The clause of the window that holds most of what a clause says beside names, and the names of the latter."""
+
+    reading: Reading
+    begin: int
+    end: int
+    said: frozenset[str]
+
+
+def _elsewhere(token: Token, home: _Home | None) -> str:
     """The name in whose place a name stands that the window has in another clause only; "" if there is none.
 
-    The clause of the window that holds most of the rest of the sentence's clause is its home; a name that is not there
-    took the place of one of the same kind that is.
+    A name that is not in the home of its clause took the place of one of the same kind that is.
     """
-    begin, end = sentence.clause_at(token.start)
+    if home is None or token.canonical in home.reading.norm[home.begin : home.end]:
+        return ""
+    for one in home.reading.tokens:
+        if home.begin <= one.start < home.end and one.kind == token.kind and one.canonical not in home.said:
+            return home.reading.raw_text(one.start, one.end)
+    return ""
+
+
+def _home(sentence: Reading, clause: tuple[int, int], sources: Sequence[Reading]) -> _Home | None:
+    """The home of a clause of the sentence; None if no clause of the window holds enough of it."""
+    begin, end = clause
     named = [one for one in sentence.tokens if begin <= one.start < end and one.kind in NAME_KINDS]
-    rest = [
-        frozenset(pairs)
-        for place, pairs in sentence.pairs.items()
-        if begin <= place < end and not any(one.start <= place < one.end for one in named)
-    ]
-    here = {one.canonical for one in named}
+    inside = {place for one in named for place in range(one.start, one.end)}
+    rest = [frozenset(pairs) for place, pairs in sentence.pairs.items() if begin <= place < end and place not in inside]
     marks = [sentence.norm[place] for _, place, _ in sentence.measures if begin <= place < end]
     scored: list[tuple[int, int, Reading, int, int]] = []
     for reading in sources:
@@ -140,12 +217,9 @@ def _elsewhere(sentence: Reading, token: Token, sources: Sequence[Reading]) -> s
             )
             scored.append((held, -len(scored), reading, low, high))
     held, _, home, low, high = max(scored, key=lambda one: one[:2], default=(0, 0, sentence, 0, 0))
-    if held < max(3, 0.6 * (len(rest) + 3 * len(marks))) or token.canonical in home.norm[low:high]:
-        return ""
-    others = [
-        one for one in home.tokens if low <= one.start < high and one.kind == token.kind and one.canonical not in here
-    ]
-    return home.raw_text(others[0].start, others[0].end) if others else ""
+    if held < max(3, 0.6 * (len(rest) + 3 * len(marks))):
+        return None
+    return _Home(home, low, high, frozenset(one.canonical for one in named))
 
 
 def _foreign_latin(sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading]) -> str:
@@ -158,11 +232,16 @@ def _foreign_latin(sentence: Reading, sources: Sequence[Reading], context: Seque
 
 
 def _other_kinds(sentence: Reading, sources: Sequence[Reading]) -> str:
-    """细菌性肠炎 for 病毒性肠炎: what stands before 性 or 型 is another where what follows is the same."""
+    """细菌性肠炎 for 病毒性肠炎, 肝损伤 for 肾损伤: what stands before is another where what follows is the same."""
     text = "\n".join(reading.norm for reading in sources)
     for match in _KIND.finditer(sentence.norm):
         kind, following = match[0][:-1], match[0][-2:]
         if following in text and kind[-2:] not in text:
+            return f"原文没有提到“{sentence.raw_text(*match.span())}”"
+    for match in _ORGAN.finditer(sentence.norm):
+        near = re.findall(f"(.{{0,5}}){match[2]}(?=(.{{0,3}}))", text)
+        others = any(_ORGANS.intersection(before[-3:]) for before, _ in near)
+        if others and not any(match[1] in before + after for before, after in near):
             return f"原文没有提到“{sentence.raw_text(*match.span())}”"
     return ""
 
@@ -171,11 +250,19 @@ def _foreign_drugs(
     sentence: Reading, drugs: Sequence[tuple[int, int]], window: Window, context: Sequence[Reading]
 ) -> str:
     for start, end in drugs:
+        if sentence.norm[end : end + 1] in _CLASS_ENDS and _is_told(sentence.norm[end - 2 : end], window, context):
+            continue
+        if sentence.norm[end - 1] == "碱" and sentence.norm[end : end + 1] in "化性中基度":
+            continue
         name = sentence.norm[max(start, end - 4) : end]
         told = any(name[-3:] in reading.norm for reading in (*window.readings, *context))
         if not told and not _is_subject(fold(sentence.raw_text(start, end)), sentence, window):
             return f"原文没有提到“{sentence.raw_text(start, end)}”"
     return ""
+
+
+def _is_told(stem: str, window: Window, context: Sequence[Reading]) -> bool:
+    return any(stem in reading.norm for reading in (*window.readings, *context))
 
 
 def _foreign_words(sentence: Reading, window: Window, context: Sequence[Reading]) -> str:
@@ -184,7 +271,7 @@ def _foreign_words(sentence: Reading, window: Window, context: Sequence[Reading]
     for start, end in window.novel:
         if start in people:
             continue
-        run = [sentence.norm[place] for place in range(start, end) if sentence.norm[place].isalnum()]
+        run = [char for char in _FIGURATIVE.sub("", sentence.norm[start:end]) if char.isalnum()]
         new = [char for char in run if char not in chars]
         if len(run) > 1 and len(new) >= 2 and any(char in _MEDICAL for char in new):
             if _is_subject(fold(sentence.raw_text(start, end)), sentence, window):
@@ -211,6 +298,11 @@ def _turned(sentence: Reading, sources: Sequence[Reading]) -> str:
         if any(turned) and max(crossed) > max(straight) + 2:
             return f"“{sentence.raw_text(*sentence.clause_at(token.start))}”的方向与原文相反"
     return ""
+
+
+def _exchanged(sentence: Reading, sources: Sequence[Reading]) -> str:
+    said = exchanged(sentence, sources)
+    return f"“{said}”与原文所说的对象互换" if said else ""
 
 
 def _sides(reading: Reading, token: Token) -> tuple[frozenset[str], frozenset[str]]:

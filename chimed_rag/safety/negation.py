@@ -1,14 +1,17 @@
 """Negation: a sentence denies what its passage denies, and nothing that it affirms.
 
 What is covered: a denial that was added, lost or moved to another word, told by what follows it and by its
-surroundings; two denials that cancel out. What is not covered: a denial in other words (不升高 for 正常), a scope
-that crosses a comma.
+surroundings; two denials that cancel out; a denial in other words, where the clause of the literature most like it
+denies, forbids or restricts something too and does not affirm what is denied; a clause of the literature that a
+sentence repeats without its denial. What is not covered: 不升高 for 正常, a scope that crosses a comma, denials of
+nothing that the literature speaks of.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from chimed_rag.safety.marks import Mark
 from chimed_rag.safety.polarity import denials, head, ladder_marks, level
@@ -18,6 +21,22 @@ from chimed_rag.safety.surroundings import likeness
 _FORBIDDING = ("禁用", "慎用", "不应", "不建议", "禁忌证")
 _ALIKE = 0.45  # likeness of surroundings from which two denials are one, whatever they deny
 _FORBIDDEN = 0.35  # and a denial and a forbidding word
+
+_LEAST_HELD = 0.25  # of the characters of a clause, the share that a clause of the literature must hold to be its like
+_NEARLY = 0.8  # of the best share, that from which another clause is as like
+_CEASED = re.compile("停止|失去|丧失|消失|缺乏|难以|少(?![数见])|[勿禁免]")
+_DOUBTING = frozenset(("不一定", "未必", "不见得", "未见得"))  # they deny no more than a certainty
+_PART = re.compile("每|所有|都|人人|谁|一律|全部")
+_SOME = re.compile("部分|不一定|多数|一些|有的|少数|有时|并非")
+_MOST = 12  # places of a word that are looked at
+_TELLING = 2  # pairs of characters that tell what is denied
+_MOSTLY = 0.7  # the share of them that an affirmation must repeat
+_PREDICATE = re.compile("不会|不是|并[非不]|不再|不至|无法|没有")
+_SAME = 0.9  # of its characters, from which a clause is the same but for its denials
+_OF_WHOM = re.compile("的(?:人|患者|病人|病例|孩子|儿童|妇女|女性|男性|孕妇|老年人|婴)")
+_RESTRICTING = re.compile(
+    "停止|停用|避免|消失|缺[乏少]?|失去|丧失|排除|除外|防止|以免|以防|免于|少[于见用做量吃喝去]|较少|很少|极少|[仅只]|才|难|拒绝|代替|自行"
+)
 
 
 def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading]) -> tuple[bool, str]:
@@ -30,11 +49,13 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
     paired: set[int] = set()
     for mark in said:
         found = _denied_alike(mark, [one for one in source if id(one) not in paired or one.values == mark.values])
+        if found is None and mark.text in _DOUBTING:
+            continue
         if found is not None and not _same_head(mark, found) and _is_affirmed_there(mark, sources):
             return True, f"原文没有否定：“{_shown(mark)}”"
         if found is not None:
             paired.add(id(found))
-        elif not _is_told(mark, sources):
+        elif _is_in_part(mark, sources) or not _is_told(mark, sources) or denied_otherwise(mark, sources):
             continue  # 居高不下: what is denied is nowhere told
         elif _head_of(mark).startswith(_FORBIDDING) or not any(
             likeness(mark.context, other.context) > _FORBIDDEN or _head_of(mark)[:2] in _after(other)
@@ -42,7 +63,9 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
         ):
             return True, f"原文没有否定：“{_shown(mark)}”"
     for mark in source:
-        if id(mark) not in paired and (affirmed := _affirmed(mark, sentence, sources)):
+        if id(mark) not in paired and (
+            affirmed := _affirmed(mark, sentence, sources) or _repeated(mark, sentence, sources)
+        ):
             return True, f"“{affirmed}”不同于原文的“{_shown(mark)}”"
     return True, ""
 
@@ -76,15 +99,114 @@ def _same_head(one: Mark, other: Mark) -> bool:
 def _is_affirmed_there(mark: Mark, sources: Sequence[Reading]) -> bool:
     """Whether the literature says without a denial what a sentence denies."""
     words = _head_of(mark)[:2]
-    return len(words) == 2 and any(
-        not _is_denied(reading, place) for reading in sources for place in _places(reading, words)
-    )
+    return len(words) == 2 and any(_undenied(reading, words) for reading in sources)
 
 
 def _is_told(mark: Mark, sources: Sequence[Reading]) -> bool:
     """Whether the literature speaks of what a sentence denies."""
     words = _head_of(mark)[:2]
     return len(words) < 2 or any(words in reading.norm for reading in sources)
+
+
+def shares_head(one: Mark, other: Mark) -> bool:
+    """Whether what follows two words begins alike, or shares two characters."""
+    mine, theirs = _after(one), _after(other)
+    return (bool(mine[:1]) and mine[:1] == theirs[:1]) or _share_pair(mine, theirs)
+
+
+def denied_otherwise(mark: Mark, sources: Sequence[Reading]) -> bool:
+    """Whether the clauses of the literature most like that of a denial deny, forbid or restrict something, in whatever
+    words, and do not affirm what it denies."""
+    alike = _like_clauses(mark, sources)
+    if _affirms(mark, alike):
+        return False
+    if mark.text[:1] in "没未" and any("前" in reading.norm[begin:end] for reading, begin, end in alike):
+        return True
+    reading = mark.reading
+    here = reading.clause_at(mark.start)
+    chars, mine = _chars(reading, *here), _negatives(reading, *here)
+    return any(
+        _denies(*clause) and (_negatives(*clause) >= mine or len(chars & _chars(*clause)) < _SAME * len(chars))
+        for clause in alike
+    )
+
+
+def like_texts(mark: Mark, sources: Sequence[Reading]) -> str:
+    """The clauses of the literature most like that of a mark."""
+    return "，".join(reading.norm[begin:end] for reading, begin, end in _like_clauses(mark, sources))
+
+
+def affirmed_in_like_clause(mark: Mark, sources: Sequence[Reading]) -> bool:
+    """Whether one of these clauses affirms what a mark denies."""
+    return _affirms(mark, _like_clauses(mark, sources))
+
+
+def _affirms(mark: Mark, clauses: Sequence[tuple[Reading, int, int]]) -> bool:
+    reading = mark.reading
+    words = _after(mark)[:2] or reading.norm[mark.end : min(mark.end + 1, reading.clause_at(mark.start)[1])]
+    return bool(words) and any(
+        begin <= place < end and not _is_ceased(source, place, len(words))
+        for source, begin, end in clauses
+        for place in _undenied(source, words)
+    )
+
+
+def _is_ceased(reading: Reading, place: int, length: int) -> bool:
+    """Whether something is said to have stopped, to lack or not to have come yet: 停止排气, 少晒太阳, 绝经前."""
+    begin, end = reading.clause_at(place)
+    before = reading.norm[max(begin, place - 4) : place]
+    return _CEASED.search(before) is not None or "前" in reading.norm[place + length : min(end, place + length + 2)]
+
+
+def _like_clauses(mark: Mark, sources: Sequence[Reading]) -> list[tuple[Reading, int, int]]:
+    """The clauses of the literature that hold most of the characters of the clause of a mark."""
+    reading = mark.reading
+    chars = _chars(reading, *reading.clause_at(mark.start))
+    if not chars:
+        return []
+    clauses = [(source, begin, end) for source in sources for begin, end in source.clauses]
+    held = [len(chars & _chars(*clause)) / len(chars) for clause in clauses]
+    most = max(held, default=0.0)
+    if most < _LEAST_HELD:
+        return []
+    return [clause for clause, share in zip(clauses, held, strict=True) if share >= _NEARLY * most]
+
+
+def _denies(reading: Reading, begin: int, end: int) -> bool:
+    """Whether a clause holds a word that denies, forbids or restricts."""
+    return _negatives(reading, begin, end) > 0 or _restricts(reading, begin, end)
+
+
+def _restricts(reading: Reading, begin: int, end: int) -> bool:
+    return _RESTRICTING.search(reading.raw_text(begin, end)) is not None
+
+
+def _negatives(reading: Reading, begin: int, _: int) -> int:
+    return len(_refusals(reading).get(begin, ()))
+
+
+def _refusals(reading: Reading) -> dict[int, list[Mark]]:
+    """Denials and forbidding words by the beginning of their clause."""
+    cached: dict[int, list[Mark]] | None = reading.__dict__.get("refusals")
+    if cached is None:
+        cached = {}
+        for mark in (*denials(reading), *(mark for mark in ladder_marks(reading) if level(mark) <= 0)):
+            cached.setdefault(reading.clause_at(mark.start)[0], []).append(mark)
+        reading.__dict__["refusals"] = cached
+    return cached
+
+
+def _chars(reading: Reading, begin: int, end: int) -> frozenset[str]:
+    cached: dict[int, frozenset[str]] = reading.__dict__.setdefault("clause chars", {})
+    if begin not in cached:
+        cached[begin] = frozenset(reading.norm[place] for place in range(begin, end) if reading.tells(place))
+    return cached[begin]
+
+
+def _is_in_part(mark: Mark, sources: Sequence[Reading]) -> bool:
+    """不是每个, where the literature speaks of some."""
+    following = mark.reading.norm[mark.end : mark.end + 3]
+    return _PART.match(following) is not None and any(_SOME.search(reading.norm) for reading in sources)
 
 
 def _share_pair(one: str, other: str) -> bool:
@@ -96,17 +218,15 @@ def _affirmed(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
     words = _head_of(mark)[:2]
     if not words:
         return ""
-    for place in _places(sentence, words):
-        if _is_denied(sentence, place):
-            continue
+    for place in _undenied(sentence, words)[:_MOST]:
         here = sentence.context(place, place + 1)
-        there = mark.reading.context(mark.end, mark.end + 1)
+        end = min(mark.end, len(mark.reading.norm) - 1)
+        there = mark.reading.context(end, end + 1)
         affirmed = max(
             (
                 likeness(here, reading.context(at, at + 1))
                 for reading in sources
-                for at in _places(reading, words)
-                if not _is_denied(reading, at)
+                for at in _undenied(reading, words)[:_MOST]
             ),
             default=0.0,
         )
@@ -116,15 +236,52 @@ def _affirmed(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
     return ""
 
 
+def _repeated(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
+    """The clause of a sentence that affirms most of what a clause of the literature denies."""
+    denied = mark.reading.clause_at(mark.start)
+    pairs = _pairs(mark.reading, mark.end, denied[1])
+    if len(pairs) < _TELLING or not _PREDICATE.match(mark.text) or _negatives(mark.reading, *denied) != 1:
+        return ""
+    for begin, end in sentence.clauses:
+        shared = pairs & _pairs(sentence, begin, end)
+        if len(shared) < max(_TELLING, _MOSTLY * len(pairs)) or _denies(sentence, begin, end):
+            continue
+        elsewhere = max(
+            (
+                len(shared & _pairs(source, low, high))
+                for source in sources
+                for low, high in source.clauses
+                if not (source is mark.reading and (low, high) == denied) and not _denies(source, low, high)
+            ),
+            default=0,
+        )
+        if 2 * elsewhere < len(shared):
+            return sentence.raw_text(begin, end)
+    return ""
+
+
+def _pairs(reading: Reading, begin: int, end: int) -> frozenset[str]:
+    matter = [reading.norm[place] for place in range(begin, end) if reading.tells(place)]
+    return frozenset(map("".join, pairwise(matter)))
+
+
 def _places(reading: Reading, words: str) -> list[int]:
     return [match.start() for match in re.finditer(re.escape(words), reading.norm)]
 
 
+def _undenied(reading: Reading, words: str) -> list[int]:
+    """The places of words that no denial in their clause precedes."""
+    cached: dict[str, list[int]] = reading.__dict__.setdefault("undenied", {})
+    if words not in cached:
+        cached[words] = [place for place in _places(reading, words) if not _is_denied(reading, place)]
+    return cached[words]
+
+
 def _is_denied(reading: Reading, place: int) -> bool:
-    """Whether an odd number of denials and forbidding words stands before a place in its clause."""
-    begin, _ = reading.clause_at(place)
-    marks = (*denials(reading), *(mark for mark in ladder_marks(reading) if level(mark) <= 0))
-    return sum(begin <= mark.start and mark.end <= place for mark in marks) % 2 == 1
+    """Whether an odd number of denials and forbidding words stands before a place in its clause; those that say of
+    whom it speaks (未治疗的患者) do not count."""
+    before = [mark for mark in _refusals(reading).get(reading.clause_at(place)[0], ()) if mark.end <= place]
+    return sum(not _OF_WHOM.search(reading.norm, mark.end, place) for mark in before) % 2 == 1
 
 
 def _shown(mark: Mark) -> str:

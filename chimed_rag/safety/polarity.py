@@ -2,8 +2,9 @@
 demanded.
 
 What is covered: 不, 无, 未 and their kin (`paraphrases.tsv` makes them 不 and 没有; 不良反应 and 非甾体 deny nothing,
-不得不 is 必须); the ladder from 禁用 over 慎用 and 可 to 必须; 可 as a possibility; 不作为常规推荐. What is not
-covered: what follows from them (`negation`, `strength`), irony, questions, a negation whose scope crosses a comma.
+不得不 is 必须; 有没有 asks, 没几天 is soon); the ladder from 禁用 over 慎用 and 可 to 必须; 可 as a possibility;
+不作为常规推荐. What is not covered: what follows from them (`negation`, `strength`), irony, a negation whose scope
+crosses a comma.
 """
 
 from __future__ import annotations
@@ -26,6 +27,29 @@ _POSSIBLE = re.compile(
     "|合并|并发|伤|变"
 )  # 可引起 is a possibility, no permission
 
+_SOON = re.compile("[没不未][过到]?(?:几|多久|多长|两[天日分三])|[没不未]过?[一二三四五六七八九十]+(?=[天日分小周个])")
+"""没几分钟 is soon, and denies nothing."""
+_NO_DENIAL = re.compile("不(?:停|断|止|久|光|足以外|由得|知不觉|经意|巧|声不响|痛不痒)")
+_COMPLEMENT = re.compile("不(?:[了起住掉着完全尽出清透过动]|[来去开下上到成好](?=$|[的了就才也都和与、，。；：！？]))")
+"""What follows 不 where it denies that something can be done: 治不了, 止不住."""
+_ASKING = re.compile("[看查问试想说判断确认知道清楚是否]")
+_AROUND = 4
+_FAR = 20
+
+_PARTICLE = re.compile("可(?=不|别|一旦|是|也|要|得|真)|要(?=命|是|药)")
+"""可不行, 要命: neither permits nor demands."""
+_NOT_WHOLLY = re.compile(
+    "(?:不是|并非|不等于|不意味着|非)[^，。；！？]{0,4}(?:完全|绝对|一律|都|全部|一概|谁|每)[^，。；！？]{0,2}$"
+)
+_NECESSARY = re.compile("不[^，。；！？]{1,12}就[不没无]")
+"""不做穿刺就没法确诊 denies neither."""
+_ALONE = re.compile("[光单只仅靠]")
+_NO_LICENCE = re.compile("(?:不等于|不代表|不意味着|不是说)[^，。；！？]{0,6}$|[只仅]$")
+"""不等于可以 permits nothing, 只能 demands."""
+_HEED = re.compile("当心|小心|注意|警惕|留意|留神|提防|防")
+_UNAVOIDABLE = re.compile("非[^，。；！？]{1,8}不[可行成]")
+"""非戒不可 demands."""
+
 _HELPERS = re.compile("(?:作为|作|列为|常规|再|主张|应|可|都|均|被|首先){0,4}")
 
 
@@ -36,7 +60,7 @@ def ladder_marks(reading: Reading) -> list[Mark]:
 
 def denials(reading: Reading) -> list[Mark]:
     """不, 没有 and their kin in a text; `values` holds what is denied, as up to five characters of matter."""
-    return _token_marks(reading, "denial", ("不", "没有"))
+    return _token_marks(reading, "denial", ("不", "没有", "不一定", "未必"))
 
 
 def possibilities(reading: Reading) -> list[Mark]:
@@ -56,6 +80,13 @@ def _token_marks(reading: Reading, kind: str, words: Collection[str]) -> list[Ma
         ]
         if kind == "ladder":
             tokens = _unhelped(tokens)
+        tokens = [token for token in tokens if not _asks(reading, token)]
+        if kind == "denial":
+            tokens = [token for token in tokens if not _denies_nothing(reading, token)]
+        elif kind == "ladder":
+            tokens = [
+                token for token in tokens if not _opens_question(reading, token) and not _binds_nothing(reading, token)
+            ]
         stops = frozenset(place for token in tokens for place in range(token.start, token.end))
         cached = [
             Mark(kind, _values(reading, kind, token), token.start, token.end, reading,
@@ -79,6 +110,72 @@ def _unhelped(tokens: list[Token]) -> list[Token]:
     ]
 
 
+def _sides(reading: Reading, token: Token) -> tuple[str, str, str]:
+    """What stands before, in and after a word, as the text says it."""
+    low, high = reading.clause_at(token.start)
+    before = reading.raw_text(max(low, token.start - _AROUND), token.start)
+    return before, reading.raw_text(token.start, token.end), reading.raw_text(token.end, min(high, token.end + _AROUND))
+
+
+def _asks(reading: Reading, token: Token) -> bool:
+    """Whether a word is the denied half of a question whether: 是不是, 有没有, 用不用, 好没好, 查清楚没有."""
+    before, said, after = _sides(reading, token)
+    rest = said + after
+    if rest[:1] not in ("不", "没", "无", "未") or not before:
+        return False
+    if rest[:1] == "无":
+        return before[-1] == "有"
+    rest = rest[1:]
+    if rest[:1] == before[-1] and before[-1] not in "不没":
+        return True
+    if len(before) > 1 and rest[:2] == before[-2:]:
+        return True
+    if said in ("没有", "没") and not after.strip("了呢吗"):
+        low, _ = reading.clause_at(token.start)
+        return _ASKING.search(reading.raw_text(max(low, token.start - _FAR), token.start)) is not None
+    return False
+
+
+def _opens_question(reading: Reading, token: Token) -> bool:
+    """Whether a word is the first half of such a question: 能 of 能不能."""
+    said = reading.raw_text(token.start, token.end)
+    after = reading.raw_text(token.end, min(reading.clause_at(token.start)[1], token.end + _AROUND))
+    return after[:1] in ("不", "没", "否") and (after[1 : 1 + len(said)] == said or after[:1] == "否")
+
+
+def _binds_nothing(reading: Reading, token: Token) -> bool:
+    """Whether a word of the ladder is a mere particle (可一旦), is denied in part only (不是绝对不能用), or says that
+    something alone is not enough (光吃药不行)."""
+    _, said, after = _sides(reading, token)
+    low, high = reading.clause_at(token.start)
+    before = reading.raw_text(max(low, token.start - _FAR), token.start)
+    if said == "小心":
+        return before.endswith("不")
+    if said in ("可以", "可", "能", "能够") and _NO_LICENCE.search(before):
+        return True
+    conditional = reading.raw_text(max(token.end, high - 2), high) == "的话"
+    if said in ("要", "需要") and (conditional or _HEED.match(after)):
+        return True
+    if len(said) == 1:
+        return _PARTICLE.match(said + after) is not None
+    if said in ("不行", "不成"):
+        return bool(after.strip("的了吧啊")) or _ALONE.search(before) is not None
+    if said[0] in "不禁" and _NOT_WHOLLY.search(before):
+        return True
+    return said[0] == "不" and _UNAVOIDABLE.search(before + said + after) is not None
+
+
+def _denies_nothing(reading: Reading, token: Token) -> bool:
+    """Whether 不 or 没 is part of an expression that denies nothing: 没几天, 不停."""
+    _, said, after = _sides(reading, token)
+    low, high = reading.clause_at(token.start)
+    if _NECESSARY.search(reading.raw_text(max(low, token.start - _FAR), min(high, token.end + _FAR))):
+        return True
+    if said == "非" and _UNAVOIDABLE.match(reading.raw_text(token.start, min(high, token.end + _FAR))):
+        return True
+    return _SOON.match(said + after) is not None or _NO_DENIAL.match(said + after) is not None
+
+
 def _values(reading: Reading, kind: str, token: Token) -> frozenset[str]:
     if kind != "denial":
         denied = [one for one in reading.tokens if one.canonical == "不" and 0 <= token.start - one.end <= 6]
@@ -88,7 +185,12 @@ def _values(reading: Reading, kind: str, token: Token) -> frozenset[str]:
             if denied[-1].start >= clause and _HELPERS.fullmatch(between):
                 return frozenset(("-2", "0"))  # 不作为常规推荐 recommends nothing
         return frozenset(map(str, LADDER[token.canonical]))
-    return frozenset((head(reading, token.end),))
+    following = head(reading, token.end)
+    _, said, after = _sides(reading, token)
+    if _COMPLEMENT.match(said + after) or not (following or after):
+        before = reading.beside(token.start, token.end, 2)[0]
+        following = (before + following)[:5] if before else following
+    return frozenset((following,))
 
 
 def head(reading: Reading, place: int, most: int = 5) -> str:

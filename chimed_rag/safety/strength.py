@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from chimed_rag.safety.degrees import compared, graded
 from chimed_rag.safety.marks import Mark, find_marks, rival, strict_values
+from chimed_rag.safety.negation import affirmed_in_like_clause, denied_otherwise, like_texts, shares_head
 from chimed_rag.safety.polarity import denials, ladder_marks, level, meets, possibilities
 from chimed_rag.safety.reading import Reading
 from chimed_rag.safety.scope import narrowed, reordered, widened
@@ -41,7 +43,8 @@ def strength(
         or _left_out(sentence, their_ladder, used)
         or _allowed(sentence, ladder, their_ladder, sources)
     )
-    fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources) or widened(sentence, sources)
+    fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources)
+    fault = fault or graded(sentence, sources) or compared(sentence, sources) or widened(sentence, sources)
     fault = fault or narrowed(sentence, sources) or reordered(sentence, sources)
     return bool(ladder or classes or their_ladder or fault), fault
 
@@ -59,6 +62,14 @@ def _climbed(
         if beside:
             continue
         agreed, other = rival(mark, source, meets, least=_NEAR)
+        if (
+            other is not None
+            and not agreed
+            and level(mark) < 0
+            and _turned(mark, other)
+            and not shares_head(mark, other)
+        ):
+            other = None  # 别扔 and 应保留 do not speak of the same act
         if other is not None:
             near = likeness(mark.context, other.context)
             kept_too = any(
@@ -71,9 +82,33 @@ def _climbed(
                 return f"“{mark.text}”不同于原文的“{other.text}”"
         elif not agreed and level(mark) <= 0 and not any(meets(mark, one) for one in headed):
             denied = any(likeness(mark.context, one.context) > _NEAR for reading in sources for one in denials(reading))
-            if not denied:
+            if (
+                not denied
+                and not _is_warning(mark, sources)
+                and not (level(mark) < 0 and denied_otherwise(mark, sources))
+            ):
                 return f"原文没有“{mark.text}”"
     return ""
+
+
+_ASKED_NOT_TO = re.compile("(?:千万|先|可|最好)?(?:别|甭|勿|莫|不要|请勿|切勿)")
+
+
+_ADVERSE = re.compile("引起|妨碍|影响|间隔|避免|防止|混淆|风险|加重|停止|损伤|危险|中毒")
+
+
+def _is_warning(mark: Mark, sources: Sequence[Reading]) -> bool:
+    """Whether a word is that of a request not to do (别), of an act which the literature demands or affirms nowhere: it
+    tells the reader what follows for him."""
+    if not _ASKED_NOT_TO.fullmatch(mark.text):
+        return False
+    return not affirmed_in_like_clause(mark, sources) or _ADVERSE.search(like_texts(mark, sources)) is not None
+
+
+def _turned(one: Mark, other: Mark) -> bool:
+    """Whether one of two words of the ladder forbids or waives and the other demands."""
+    low, high = sorted((level(one), level(other)))
+    return low <= 0 and high > 1
 
 
 def _possible(sentence: Reading, source: Sequence[Mark]) -> str:
@@ -116,11 +151,27 @@ def _phrase(mark: Mark) -> str:
 def _left_out(sentence: Reading, source: Sequence[Mark], used: Sequence[tuple[Reading, int, int]]) -> str:
     """A forbidding word that the sentence lost on the way, though it repeats the clause."""
     kept = {value for mark in ladder_marks(sentence) if level(mark) <= 0 for value in mark.values}
+    warns = _WARNING.search(sentence.folded) is not None
+    doubts = _DOUBT.search(sentence.folded) is not None
+
+    def told(mark: Mark) -> bool:
+        return warns or (doubts and _EXCLUDED.search(mark.reading.raw_text(mark.end, mark.end + 5)) is not None)
+
     for mark in source:
         repeated = any(mark.reading is reading and begin <= mark.start < end for reading, begin, end in used)
-        if level(mark) <= 0 and repeated and not mark.values & kept and not denials(sentence):
+        if level(mark) <= 0 and repeated and not mark.values & kept and not denials(sentence) and not told(mark):
             return f"丢了原文的“{mark.text}”"
     return ""
+
+
+_WARNING = re.compile(
+    "(?:风险|危险|机会)[^，。；]{0,5}[升增高大]|[增升加][^，。；]{0,8}(?:风险|危险)|耽误|延误|加重|恶化|过量|过头|致命|危及|招致"
+    "|禁[饮食种服用]|忌[用服食口]|能避[就则]|当心|小心|警惕|[光仅]|单(?:靠|凭|吃|用|独|看|一)|只(?![要需能有])|重复|要么|不[同宜行]"
+)
+"""What warns of an act says that it is not to be done."""
+_DOUBT = re.compile("可能|照样|仍|也许|也会|也能")
+_EXCLUDED = re.compile("^.{0,3}(?:排除|除外|否定|代表)")
+"""不能排除 and 仍可能 say the same."""
 
 
 def _allowed(sentence: Reading, said: Sequence[Mark], source: Sequence[Mark], sources: Sequence[Reading]) -> str:
@@ -146,7 +197,6 @@ def _allowed(sentence: Reading, said: Sequence[Mark], source: Sequence[Mark], so
 def _contrasted(said: Sequence[Mark], sources: Sequence[Reading], context: Sequence[Reading]) -> str:
     source = [mark for reading in sources for mark in find_marks(reading, CONTRASTS)]
     headed = [mark for reading in context for mark in find_marks(reading, CONTRASTS)]
-    values = {(mark.kind, value) for mark in said for value in mark.values}
     for mark in said:
         same = [one for one in source if one.kind == mark.kind]
         beside, contrary = _beside(mark, same, meets)
@@ -157,12 +207,62 @@ def _contrasted(said: Sequence[Mark], sources: Sequence[Reading], context: Seque
         agreed, other = rival(mark, same, meets, least=_LOOSE)
         if other is not None:
             in_heading = not agreed and any(one.kind == mark.kind and meets(mark, one) for one in headed)
-            kept_too = not agreed and any((other.kind, value) in values for value in other.values)
+            kept_too = not agreed and any(_fits_more(one, mark, other) for one in said if one is not mark)
             if not in_heading and not kept_too:
                 return f"“{_told(mark)}”不同于原文的“{_told(other)}”"
-        elif not agreed and _is_strict(mark) and not any(one.kind == mark.kind and meets(mark, one) for one in headed):
+        elif (
+            not agreed
+            and _is_strict(mark)
+            and not _is_excused(mark, sources)
+            and not any(one.kind == mark.kind and meets(mark, one) for one in headed)
+        ):
             return f"原文没有“{mark.text}”"
     return ""
+
+
+def _fits_more(one: Mark, mark: Mark, other: Mark) -> bool:
+    """Whether another word of the sentence agrees with a word of the literature and stands in surroundings more like
+    it than those of `mark`."""
+    return (
+        one.kind == other.kind
+        and meets(one, other)
+        and likeness(one.context, other.context) >= likeness(mark.context, other.context)
+    )
+
+
+_DEMANDING = re.compile("一定[要得先跟问说告不别由去]")
+_FORBIDDEN_OUTRIGHT = re.compile("绝对|一定[不别]")
+_RELATED = re.compile("[跟与和同][^，。；]{1,8}$")
+_RULED_OUT = re.compile("(?:可以?|能够?|足以|已经?|就|便)$")
+_HARMLESS = re.compile("可(?![能引致])|正常|安全|不必|不影响|没有(?:明显)?(?:危害|影响)")
+_ONLY = re.compile("[只仅单唯限]|部分|必须")
+
+
+def _is_excused(mark: Mark, sources: Sequence[Reading]) -> bool:
+    """Whether a word that must not be added is denied before it (不是所有), strengthens advice (一定要问, 一律禁用), or
+    limits what the literature limits in other words."""
+    reading = mark.reading
+    low, high = reading.clause_at(mark.start)
+    if any(low <= one.start < mark.start for one in denials(reading)):
+        return True
+    if mark.kind == "need":
+        return any(_ONLY.search(one.norm) for one in sources)
+    said = reading.raw_text(mark.start, min(high, mark.end + 3))
+    levels = [level(one) for source in sources for one in ladder_marks(source)]
+    if _FORBIDDEN_OUTRIGHT.match(said) and any(one <= -3 for one in levels):
+        return True
+    if _DEMANDING.match(said) and any(one > 2 for one in levels):
+        return True
+    if mark.text == "排除":
+        return not _RULED_OUT.search(reading.raw_text(low, mark.start))
+    if mark.kind == "harmless":
+        here = like_texts(mark, sources)
+        if _HARMLESS.search(here):
+            return True
+    if mark.kind == "effect" and denied_otherwise(mark, sources):
+        return True
+    related = _RELATED.search(reading.raw_text(low, mark.start)) is not None
+    return related and mark.text.startswith("没") and denied_otherwise(mark, sources)
 
 
 def _is_strict(mark: Mark) -> bool:

@@ -122,3 +122,26 @@ def test_measures_do_not_overlap_in_whatever_text():
     found = measures(text)
     assert all(one.end <= other.start for one, other in pairwise(found))
     assert all(0 <= measure.start < measure.end <= len(text) for measure in found)
+
+
+SPOKEN = [
+    ("两个半小时", "2.5小时"), ("一升七", "1700毫升"), ("三个礼拜", "21天"), ("一刻钟", "15分钟"), ("七成五", "75%"),
+    ("三十八度五", "38.5℃"), ("一百六十毫克", "160毫克"), ("一千五百毫升", "1.5升"), ("二三十分钟", "20～30分钟"),
+    ("零点二五毫克", "0.25毫克"), ("5.6毫摩尔每升", "5.6 mmol/L"), ("一分钟110下", "110次/分"),
+    ("一周吃两回", "每周2次"),
+    ("三个多月", "3个月以上"), ("年逾60岁", "60岁以上"), ("四十岁往上", "40岁以上"), ("百分之三十到五十", "30%～50%"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoken", "printed"), SPOKEN)
+def test_what_people_say_is_what_books_print(spoken, printed):
+    assert agree(one(spoken), one(printed)), measures(spoken)
+
+
+def test_a_bare_number_takes_the_unit_and_a_pressure_the_bound_of_the_next():
+    assert [found.key for found in measures("15和20毫克")] == [found.key for found in measures("15毫克和20毫克")]
+    assert [found.bound for found in measures("低于130/80毫米汞柱")] == ["less", "less"]
+
+
+def test_words_with_one_are_no_numbers():
+    assert measures("那一型靠这药，另一半也要治，摸着一颗颗的，几十天") == []

@@ -279,3 +279,7 @@ def test_the_libraries_of_numbers_are_imported_when_a_candidate_was_seen() -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.split(r"\s+", done.stdout.strip()) == ["False", "False", "False", "True", "True"]
+
+
+def test_identifiers_without_a_gap_between_them() -> None:
+    assert Redactor().redact("11010519491231002X" * 9).text == "〔身份证1〕" * 9
