@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from chimed_rag.safety.alignment import Window
-from chimed_rag.safety.contraries import contrary, exchanged
+from chimed_rag.safety.contraries import contrary
 from chimed_rag.safety.conversion import Measure, agree, comparable
 from chimed_rag.safety.marks import SWAPPED, fits_better
 from chimed_rag.safety.naming import naming
@@ -22,6 +22,7 @@ from chimed_rag.safety.population import population
 from chimed_rag.safety.quoting import COMPARED
 from chimed_rag.safety.reading import Reading
 from chimed_rag.safety.reckoning import is_reckoned
+from chimed_rag.safety.siblings import exchanged
 from chimed_rag.safety.strength import strength
 from chimed_rag.safety.surroundings import Context, likeness
 

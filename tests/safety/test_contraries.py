@@ -2,7 +2,7 @@
 
 import pytest
 
-from chimed_rag.safety import contraries
+from chimed_rag.safety import contraries, siblings
 from chimed_rag.safety.alignment import read
 
 
@@ -26,19 +26,20 @@ from chimed_rag.safety.alignment import read
 )
 def test_the_contrary_is_told_and_the_same_in_other_words_is_not(find, told, right, wrong):
     source = [read(told)]
-    assert getattr(contraries, find)(read(wrong), source)
-    assert not getattr(contraries, find)(read(right), source)
+    found = getattr(siblings if find == "exchanged" else contraries, find)
+    assert found(read(wrong), source)
+    assert not found(read(right), source)
 
 
 def test_an_exchange_that_the_passage_says_elsewhere_is_none():
     told, elsewhere = read("甲型肝炎经粪口传播，乙型肝炎经血液传播。"), read("甲型肝炎也可经血液传播。")
     said = read("甲型肝炎经血液传播。")
-    assert contraries.exchanged(said, [told])
-    assert not contraries.exchanged(said, [told], lambda: [told, elsewhere])
+    assert siblings.exchanged(said, [told])
+    assert not siblings.exchanged(said, [told], lambda: [told, elsewhere])
 
 
 @pytest.mark.parametrize("piece", ["体温越高，", "先甲再乙", "甲比乙快", "蜜蜂蜇人，", "不要自行停药"])
 def test_endless_text_does_not_hang(piece):
     said, told = read(piece * 300), [read(piece * 100), read(piece * 99)]
     contraries.contrary(said, told)
-    contraries.exchanged(said, told)
+    siblings.exchanged(said, told)
