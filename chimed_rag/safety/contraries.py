@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 
 from chimed_rag.safety.directions import turned
-from chimed_rag.safety.orders import compared_otherwise, letters, reordered
+from chimed_rag.safety.orders import reordered
 from chimed_rag.safety.reading import Reading
 
 _CLAUSE = re.compile("[^，。；！？：,;!?:\n]+")
@@ -31,7 +31,6 @@ def contrary(sentence: Reading, sources: Sequence[Reading]) -> str:
         or permitted(sentence, sources)
         or turned(sentence, sources)
         or reordered(sentence, sources)
-        or compared_otherwise(sentence, sources)
     )
 
 
@@ -114,14 +113,18 @@ def permitted(sentence: Reading, sources: Sequence[Reading]) -> str:
     """What the literature forbids or denies in the clause most like a sentence that denies nothing at all."""
     if _ANY_DENIAL.search(sentence.folded):
         return ""
-    said = letters(sentence.folded)
+    said = _letters(sentence.folded)
     best, found = 0, ""
     for reading in sources:
         for clause in _CLAUSE.finditer(reading.folded):
             cue = _PROHIBITS.search(clause[0])
-            told = letters(clause[0][cue.end() :] if cue else clause[0])
+            told = _letters(clause[0][cue.end() :] if cue else clause[0])
             held = len(told & said)
             if held > best:
                 denied = cue is not None and held >= max(2, _MIN_DENIED * (len(told) + 1))
                 best, found = held, clause[0] if denied else ""
     return f"原文说的是“{found}”" if found else ""
+
+
+def _letters(text: str) -> frozenset[str]:
+    return frozenset(char for char in text if char.isalnum())

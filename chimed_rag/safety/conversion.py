@@ -40,28 +40,10 @@ UNITS: dict[str, tuple[str, float]] = {
     "mSv": ("Sv", 1e-3), "%": ("", 1e-2), "‰": ("", 1e-3), "bpm": ("次/d", 1440.0), "人": ("例", 1.0),
     "名": ("例", 1.0), "度": ("℃", 1.0), "°": ("℃", 1.0), "分": ("分", 1.0),
 }  # fmt: skip
-DOSES = frozenset(
-    (
-        "g",
-        "L",
-        "mol",
-        "U",
-        "片",
-        "粒",
-        "颗",
-        "丸",
-        "袋",
-        "支",
-        "包",
-        "滴",
-        "喷",
-        "g/kg",
-        "U/kg",
-        "L/kg",
-        "mol/kg",
-        "g/m2",
-    )
-)
+DOSES = frozenset((
+    "g", "L", "mol", "U", "片", "粒", "颗", "丸", "袋", "支", "包", "滴", "喷",
+    "g/kg", "U/kg", "L/kg", "mol/kg", "g/m2",
+))  # fmt: skip
 """Base units in which a dose is given, so that it is per dose or per day."""
 
 

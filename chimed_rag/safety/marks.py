@@ -121,12 +121,13 @@ def fits_better(place: Context, same: Context, other: Context, right: float = 0.
     that stands left of the place too; the right side counts `right`. Where nothing stands left of `same` its subject is
     that of the clause before, which speaks for neither.
     """
-    left = _share(other.near - same.left, place.left) - _share(same.near - other.left, place.left) if same.near else 0.0
-    after = _share(other.right - same.right, place.right) - _share(same.right - other.right, place.right)
+    left = share(other.near - same.left, place.left) - share(same.near - other.left, place.left) if same.near else 0.0
+    after = share(other.right - same.right, place.right) - share(same.right - other.right, place.right)
     return left + right * after
 
 
-def _share(some: frozenset[str], here: frozenset[str]) -> float:
+def share(some: frozenset[str], here: frozenset[str]) -> float:
+    """The share of some characters, by weight, that stands here."""
     return weight(some & here) / weight(some) if some else 0.0
 
 

@@ -160,15 +160,9 @@ def _is_example(token: Token, sentence: Reading, sources: Sequence[Reading]) -> 
     stem = _STEM.search(token.canonical) if token.kind == "drug" else None
     if stem and any(re.search(stem[0] + "类?[药类降]", one.norm) for one in sources):
         return True
-    raw = sentence.raw
-    said = sentence.raw_text(token.start, token.end)
-    begin = raw.find(said) + len(said)
-    match = _SUCH.match(raw, begin)
-    if match is None:
-        return False
-    klass = read(match[1])
-    pairs = klass.pair_set
-    return any(pairs & one.pair_set for one in sources) if pairs else False
+    match = _SUCH.match(sentence.raw_text(token.end, len(sentence.norm)))
+    pairs = read(match[1]).pair_set if match else frozenset()
+    return any(pairs & one.pair_set for one in sources)
 
 
 def _titles(window: Window) -> Iterator[str]:

@@ -124,9 +124,9 @@ def denied_otherwise(mark: Mark, sources: Sequence[Reading]) -> bool:
         return True
     reading = mark.reading
     here = reading.clause_at(mark.start)
-    chars, mine = _chars(reading, *here), _negatives(reading, *here)
+    chars, mine = _chars(reading, *here), _negatives(reading, here[0])
     return any(
-        _denies(*clause) and (_negatives(*clause) >= mine or len(chars & _chars(*clause)) < _SAME * len(chars))
+        _denies(*clause) and (_negatives(*clause[:2]) >= mine or len(chars & _chars(*clause)) < _SAME * len(chars))
         for clause in alike
     )
 
@@ -174,14 +174,15 @@ def _like_clauses(mark: Mark, sources: Sequence[Reading]) -> list[tuple[Reading,
 
 def _denies(reading: Reading, begin: int, end: int) -> bool:
     """Whether a clause holds a word that denies, forbids or restricts."""
-    return _negatives(reading, begin, end) > 0 or _restricts(reading, begin, end)
+    return _negatives(reading, begin) > 0 or _restricts(reading, begin, end)
 
 
 def _restricts(reading: Reading, begin: int, end: int) -> bool:
     return _RESTRICTING.search(reading.raw_text(begin, end)) is not None
 
 
-def _negatives(reading: Reading, begin: int, _: int) -> int:
+def _negatives(reading: Reading, begin: int) -> int:
+    """How many words deny or forbid in the clause that begins there."""
     return len(_refusals(reading).get(begin, ()))
 
 
@@ -240,7 +241,7 @@ def _repeated(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
     """The clause of a sentence that affirms most of what a clause of the literature denies."""
     denied = mark.reading.clause_at(mark.start)
     pairs = _pairs(mark.reading, mark.end, denied[1])
-    if len(pairs) < _TELLING or not _PREDICATE.match(mark.text) or _negatives(mark.reading, *denied) != 1:
+    if len(pairs) < _TELLING or not _PREDICATE.match(mark.text) or _negatives(mark.reading, denied[0]) != 1:
         return ""
     for begin, end in sentence.clauses:
         shared = pairs & _pairs(sentence, begin, end)

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chimed_rag.safety.conversion import DOSES, Measure, comparable, raw_values
-from chimed_rag.safety.surroundings import Context, weight
+from chimed_rag.safety.marks import share
+from chimed_rag.safety.surroundings import Context
 
 if TYPE_CHECKING:
     from chimed_rag.safety.reading import Reading
@@ -93,8 +94,4 @@ def _holds(said: Measure, source: Measure, span: tuple[float, float]) -> bool:
 def _better(here: frozenset[str], hit: Context, miss: Context) -> float:
     """How much more of what a bound that does not hold says alone stands here than of what one that holds does."""
     one, other = hit.near | hit.right, miss.near | miss.right
-    return _share(other - one, here) - _share(one - other, here)
-
-
-def _share(some: frozenset[str], here: frozenset[str]) -> float:
-    return weight(some & here) / weight(some) if some else 0.0
+    return share(other - one, here) - share(one - other, here)

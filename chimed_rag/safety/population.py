@@ -99,8 +99,7 @@ def _narrows(mark: Mark, source: Sequence[Mark]) -> bool:
     singles out nobody."""
     if source or not mark.values & _PERSONS or _ONLY.search(mark.reading.norm):
         return False
-    before = mark.reading.raw.split(mark.text)[0]
-    return before.endswith("的")
+    return mark.reading.raw_text(0, mark.start).endswith("的")
 
 
 def _titled(window: Window) -> Iterable[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chimed_rag.safety import contraries, siblings
+from chimed_rag.safety import contraries, degrees, siblings
 from chimed_rag.safety.alignment import read
 
 
@@ -19,14 +19,14 @@ from chimed_rag.safety.alignment import read
         ("turned", "久坐可引起腰痛。", "腰痛可由久坐引起。", "久坐可预防腰痛。"),
         ("reordered", "应先测血糖，再注射胰岛素。", "先测血糖，然后打胰岛素。", "先注射胰岛素，再测血糖。"),
         ("reordered", "使用造影剂前应查肾功能。", "用造影剂前要查肾功能。", "造影剂用完后再查肾功能。"),
-        ("compared_otherwise", "婴儿的呼吸比成人快。", "婴儿呼吸要比成人快些。", "成人的呼吸比婴儿快。"),
+        ("compared", "婴儿的呼吸比成人快。", "婴儿呼吸要比成人快些。", "成人的呼吸比婴儿快。"),
         ("exchanged", "甲型肝炎经粪口传播，乙型肝炎经血液传播。", "乙型肝炎经血液传播。", "甲型肝炎经血液传播。"),
         ("exchanged", "湿性坏疽边界模糊，干性坏疽发展缓慢。", "湿性坏疽边界模糊。", "干性坏疽边界模糊。"),
     ],
 )
 def test_the_contrary_is_told_and_the_same_in_other_words_is_not(find, told, right, wrong):
     source = [read(told)]
-    found = getattr(siblings if find == "exchanged" else contraries, find)
+    found = getattr({"exchanged": siblings, "compared": degrees}.get(find, contraries), find)
     assert found(read(wrong), source)
     assert not found(read(right), source)
 
