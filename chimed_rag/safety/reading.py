@@ -112,7 +112,8 @@ class Reading:
         return "".join(pieces), new_starts + starts[place:], new_ends + ends[place:]
 
     def raw_text(self, start: int, end: int) -> str:
-        """What the text says at `norm[start:end]`, in its own words."""
+        """What the text says at `norm[start:end]`, in its own words; what lies beyond its end is nothing."""
+        end = min(end, len(self.norm))
         return self.raw[self._starts[start] : self._ends[end - 1]] if start < end else ""
 
     @cached_property

@@ -161,6 +161,13 @@ def test_a_lost_negation_is_found_as_such(text):
     assert "不宜" in failed["strength_agrees"]
 
 
+def test_a_passage_may_end_with_the_word_that_forbids():
+    """What stands behind that word is looked at, and nothing stands there."""
+    document = "麻黄汤发汗解表，治风寒表实；发汗峻，体虚、新产、失血忌用。"
+    sentence = check("产后失血体虚的人感寒，仍以麻黄汤为首选。", 1, evidence=[passage(document, 0)], document=document)
+    assert sentence.verdict == "unsupported"
+
+
 def test_an_invention_is_not_found():
     assert verdicts(check("甲药能治好所有的感冒和发热。", 1)) == ["passed", "failed", "not_applicable"]
 
