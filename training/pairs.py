@@ -1,7 +1,6 @@
 """Files become pairs of query and passage: read, filtered, without duplicates, without traces of evaluation sets.
 
-Needs pydantic and numpy, no torch. Not covered: making questions out of headings beyond plain templates, and hard
-negatives (`mining`).
+Needs pydantic and numpy, no torch. Not covered: hard negatives (`mining`).
 
 Every row is accounted for: what was read is what was kept and what was dropped, by reason (`files.Account`), asked in
 this order: "not open_licence", "source", "kind" (filters of the file), "empty", "too short",
@@ -23,6 +22,7 @@ from chimed_rag.evaluation.beir import BeirCorpus, read_qrels, read_queries
 from chimed_rag.evaluation.grams import skeleton
 from training.files import Account, Ledger, account, lines, matching, rows, text_field
 from training.hygiene import Contamination, NearDuplicates, similarity
+from training.literature import literature_pairs, passages_of
 from training.settings import Settings, located
 
 AnyItem = TypeVar("AnyItem")
@@ -44,20 +44,23 @@ class PairFile(Settings):
         form: `pairs`, JSONL rows {query, passage, source, kind, open_licence}; `consultations`, TSV lines reply,
             question, question, ...; `beir`, a folder of queries, corpus and qrels; `corpus`, JSONL rows {title,
             section, text}; `asked`, JSONL rows {question, sentences}: each sentence of a literature that answers the
-            question, none where it has no answer.
+            question, none where it has no answer; `literature`, documents as `chimed build` reads them, or the folder
+            of an index: questions made of its headings, and sentences, with the passage they lead to (`literature`).
         open_licence: keep only rows marked so (`pairs`).
         sources, kinds: keep only these, where given (`pairs`).
         not_sources, not_kinds: leave these out (`pairs`).
-        source: the name of the source of pairs that name none; the file's own name if left out.
+        source: the name of the source of pairs that name none; the file's own name if left out ("literature" for
+            that form, whose two sources are "literature headings" and "literature sentences").
         licence: of the file, for the card.
         query: how a corpus row becomes a query, one of these by chance; the row's fields in braces. Rows that lack a
             field of it are dropped as empty.
         passage: how a corpus row becomes a passage.
+        times: questions, and sentences, of each passage (`literature`).
         limit: at most so many pairs, drawn by chance; also before the texts are compared, to save time.
     """
 
     path: str
-    form: Literal["pairs", "consultations", "beir", "corpus", "asked"] = "pairs"
+    form: Literal["pairs", "consultations", "beir", "corpus", "asked", "literature"] = "pairs"
     open_licence: bool = False
     sources: list[str] = Field(default_factory=list)
     not_sources: list[str] = Field(default_factory=list)
@@ -67,6 +70,7 @@ class PairFile(Settings):
     licence: str = ""
     query: list[str] = Field(default=["{title} {section}"], min_length=1)
     passage: str = "{text}"
+    times: int = Field(1, ge=1)
     limit: int | None = Field(None, ge=1)
 
 
@@ -183,6 +187,8 @@ def _filtered(file: PairFile, path: Path, entry: Account, seed: int) -> Iterator
         items = _asked(path, entry, source)
     elif file.form == "corpus":
         items = _corpus(file, path, entry, source, seed)
+    elif file.form == "literature":
+        items = _literature(file, path, entry, file.source or "literature", seed)
     else:
         items = _beir(path, entry, source)
     for pair, reason in items:
@@ -244,6 +250,14 @@ def _corpus(file: PairFile, path: Path, entry: Account, source: str, seed: int) 
             yield Pair("", "", source), "empty"
         except (ValueError, IndexError) as error:
             raise CorpusError(f"the template cannot be filled: {error}", path=str(path), line=line) from None
+
+
+def _literature(file: PairFile, path: Path, entry: Account, source: str, seed: int) -> _Read:
+    passages = passages_of(path)
+    entry.rows += len(passages)
+    chance = random.Random(f"{seed} {entry.path}")  # noqa: S311
+    for query, passage, kind in literature_pairs(passages, source, chance, file.times):
+        yield Pair(query, passage, kind), ""
 
 
 def _beir(folder: Path, entry: Account, source: str) -> _Read:

@@ -16,8 +16,6 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from chimed_rag.config import Chunking
-from chimed_rag.corpus.chunker import chunk
 from chimed_rag.corpus.sources import load
 from chimed_rag.encoders.adapt import Passage, heading_pairs, sentence_pairs
 from chimed_rag.encoders.contrastive import BATCH, LEARNING_RATE, SCALE, Pairs, Step, Trainer, train
@@ -26,6 +24,7 @@ from chimed_rag.encoders.ngrams import Vocabulary
 from chimed_rag.text import sentence_spans
 from training.card import Point
 from training.files import Account, Ledger, account, matching
+from training.literature import passages_in
 from training.measure import HeldOut
 from training.pairs import Pair
 from training.retriever import Kind, RetrieverSettings, pairs_of
@@ -94,9 +93,7 @@ def _literature(settings: StaticSettings, ledger: Ledger) -> list[Passage]:
             digest.update(path.read_bytes())
             for document in load(str(path)):
                 entry.rows += 1
-                for piece in chunk(document, Chunking()):
-                    heading = piece.headings[0] if piece.headings else ""
-                    passages.append(Passage(document.title, heading, piece.text))
+                passages += passages_in(document)
         count = entry.rows
         ledger.append(Account(path=pattern, sha256=digest.hexdigest(), rows=count, read=count, kept=count))
     return passages
