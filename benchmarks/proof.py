@@ -3,7 +3,7 @@
     python benchmarks/proof.py                              # the test templates of tests/proof_pairs.jsonl
     python benchmarks/proof.py --part development --templates --misses 30
     python benchmarks/proof.py --pairs FILE [--part all]    # pairs of another make; kind and part are free there
-    python benchmarks/proof.py --pairs training/proof_pairs # by five writers who saw what the proof judged wrongly
+    python benchmarks/proof.py --pairs training/proof_pairs # by ten writers who saw what the proof judged wrongly
 
 A pair (see tools/make_proof_pairs.py) is one sentence with one passage, whose first line is "title > heading"; the rest
 is the text that `chimed_rag.safety.citations.verify` gets as evidence. Caught: `verify` does not support a sentence of
@@ -36,6 +36,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ PAIRS = ROOT / "tests" / "proof_pairs.jsonl"
 RESULT = ROOT / "benchmarks" / "results" / "proof.json"
 HIGHEST, DECAY, LOWEST, NEAR = 0.63, 0.8, 0.3, 0.99
 SEED = 20261127
-UNSEEN = ("fourth", "fifth")
+UNSEEN = ("fourth", "fifth", "ninth", "tenth")
 WRONG = "unsupported"
 
 
@@ -65,34 +66,50 @@ def read(file: Path, part: str) -> list[Pair]:
 
 
 def written(file: Path) -> list[Pair]:
-    """The pairs of a writer: chunk id, title and headings of a starter passage, S or U, what was done, the sentence.
+    """The pairs of a writer: id of a passage, its title and headings, S or U, what was done, the sentence.
 
-    On those of `UNSEEN` no rule was written: they are the part "test". The writer's name stands for the kind.
+    A passage is one of the starter literature (the id of its chunk), or one that a writer wrote in the manner of
+    textbooks, which stands in `passages/` beside the file. On the pairs of `UNSEEN` no rule was written: they are the
+    part "test". The writer's name stands for the kind.
     """
-    from chimed_rag.indexing.index import Index
-    from chimed_rag.literature import STARTER_INDEX
-
-    index = Index.open(STARTER_INDEX)
-    passages = {one.chunk.id: one for one in index.passages(index.store.rows.tolist()).values()}
+    passages = _passages(file.parent / "passages")
     pairs = []
     for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
-        chunk_id, names, label, change, sentence = line.split("\t")
-        found = passages.get(chunk_id)
-        if found is None or " > ".join((found.document.title, *found.chunk.headings)) != names:
-            sys.exit(f"{file}:{number}: {chunk_id} is no longer {names}; name the passage that holds this now")
+        passage_id, names, label, change, sentence = line.split("\t")
+        found = passages.get(passage_id)
+        if found is None or found[1] != names:
+            sys.exit(f"{file}:{number}: {passage_id} is no longer {names}; name the passage that holds this now")
         pairs.append(
             {
                 "id": f"{file.stem}-{number}",
                 "kind": file.stem,
                 "part": "test" if file.stem in UNSEEN else "development",
-                "entry": found.document.id,
-                "passage": f"{names}\n{found.chunk.text}",
+                "entry": found[0],
+                "passage": f"{names}\n{found[2]}",
                 "sentence": sentence,
                 "label": WRONG if label == "U" else "supported",
                 "change": change,
             }
         )
     return pairs
+
+
+@cache
+def _passages(folder: Path) -> dict[str, tuple[str, str, str]]:
+    """By id: entry, title and headings, text."""
+    from chimed_rag.indexing.index import Index
+    from chimed_rag.literature import STARTER_INDEX
+
+    index = Index.open(STARTER_INDEX)
+    found = {
+        one.chunk.id: (one.document.id, " > ".join((one.document.title, *one.chunk.headings)), one.chunk.text)
+        for one in index.passages(index.store.rows.tolist()).values()
+    }
+    for file in sorted(folder.glob("*.tsv")):
+        for line in file.read_text("utf-8").splitlines():
+            passage_id, names, text = line.split("\t")
+            found[passage_id] = passage_id, names, text
+    return found
 
 
 def _halves(passage: str) -> tuple[list[str], str]:

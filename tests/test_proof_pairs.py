@@ -185,7 +185,7 @@ def test_books_give_passages_and_must_name_where_their_pairs_go(tmp_path: Path, 
     assert f"{len(made)} pairs" in capsys.readouterr().out
 
 
-def test_what_writers_paired_is_still_in_the_starter_literature() -> None:
+def test_what_writers_paired_is_still_in_the_starter_literature_or_in_their_passages() -> None:
     from chimed_rag.indexing.index import Index
     from chimed_rag.literature import STARTER_INDEX
 
@@ -194,9 +194,13 @@ def test_what_writers_paired_is_still_in_the_starter_literature() -> None:
         one.chunk.id: " > ".join((one.document.title, *one.chunk.headings))
         for one in index.passages(index.store.rows.tolist()).values()
     }
-    files = sorted((OUT.parents[1] / "training/proof_pairs").glob("*.tsv"))
+    folder = OUT.parents[1] / "training/proof_pairs"
+    written = [line.split("\t") for line in (folder / "passages/books.tsv").read_text("utf-8").splitlines()]
+    assert len({passage_id for passage_id, _, _ in written}) == len({text for _, _, text in written}) == 452
+    names |= {passage_id: title for passage_id, title, _ in written}
+    files = sorted(folder.glob("*.tsv"))
     pairs = [line.split("\t") for file in files for line in file.read_text("utf-8").splitlines()]
-    assert len(files) == 5
-    assert len(pairs) >= 7_600
+    assert len(files) == 10
+    assert len(pairs) >= 12_800
     assert [pair for pair in pairs if len(pair) != 5 or names.get(pair[0]) != pair[1] or pair[2] not in "SU"] == []
     assert len({(pair[0], pair[4]) for pair in pairs}) == len(pairs)
