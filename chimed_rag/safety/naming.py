@@ -22,6 +22,7 @@ from chimed_rag.safety.likenames import is_named, is_subject, plain_latin
 from chimed_rag.safety.population import group_places
 from chimed_rag.safety.reading import Reading, Token
 from chimed_rag.safety.surroundings import likeness
+from chimed_rag.safety.wider import is_member_or_class
 from chimed_rag.text import fold
 
 NAME_KINDS = frozenset(("drug", "disease", "test", "herb", "term", "sign", "part", "germ", "act"))
@@ -40,7 +41,7 @@ _LATIN = re.compile("[a-zα-ω0-9][a-zα-ω0-9+-]*")
 _KIND = re.compile(
     "(?!.?[的和与及或为是有无])[\u4e00-\u9fff]{1,2}[性型](?![质别能状格情交生欲功激病腺号])[\u4e00-\u9fff]"
 )
-_IN_BLOOD = re.compile("[高低]?血?(钾|钠|钙|磷|镁|氯|糖|脂|尿酸|氨)(?:血症|高|低|异常)?")
+_IN_BLOOD = re.compile("[高低]?血?清?(钾|钠|钙|磷|镁|氯|锂|糖|脂|尿酸|氨)(?:离子|血症|升?高|降?低|异常)?")
 _STEM = re.compile(
     "(?:西林|沙坦|洛尔|地平|普利|他汀|拉唑|替丁|沙星|霉素|环素|洛韦|昔布|昔康|双胍|噻嗪|唑仑|西泮|司琼|替尼|康唑|硝唑|格列|列汀|列净|沙班|膦酸|曲普坦|曲坦|巴比妥)$|^头孢"
 )
@@ -110,6 +111,8 @@ def _foreign_names(sentence: Reading, said: Sequence[Token], window: Window, con
         ):
             continue
         words = fold(sentence.raw_text(token.start, token.end))
+        if is_member_or_class(token.canonical, sentence.norm[token.end : token.end + 6], sources):
+            continue
         if {words, token.canonical} & called and any(name in one.folded for name in called for one in sources):
             continue
         if is_named(token, words, sources) or _is_subject(words, sentence, window):
@@ -132,20 +135,24 @@ def _foreign_names(sentence: Reading, said: Sequence[Token], window: Window, con
 
 @cache
 def _families() -> dict[str, tuple[str, ...]]:
-    return {name: tuple(fold(words).split()) for name, words in rows("chimed_rag.safety", _FAMILIES)}
+    found: dict[str, tuple[str, ...]] = {}
+    for names, words in rows("chimed_rag.safety", _FAMILIES):
+        for name in fold(names).split():
+            found[name] = (*found.get(name, ()), *fold(words).split())
+    return found
 
 
 def _is_summed_up(token: Token, sentence: Reading, sources: Sequence[Reading]) -> bool:
     """Whether the literature names what a word sums up, or says the same of the blood: 低钾血症, 血钾低."""
     words = _families().get(token.canonical, ())
-    if any(word in one.norm for word in words for one in sources):
+    if any(word in one.norm or word in one.folded for word in words for one in sources):
         return True
     match = _IN_BLOOD.fullmatch(token.canonical)
     if not match:
         return False
-    found = re.compile(f"([高低]?)(?:血{match[1]}|{match[1]}血症)(.{{0,3}})")
+    found = re.compile(f"([高低]?)(?:血清?{match[1]}|{match[1]}血症)(.{{0,3}})|([高低补排保降失缺]){match[1]}")
     told = [place for one in sources for place in found.finditer(one.norm)]
-    ways = {way for place in told for way in _ways(place[1] + place[2])}
+    ways = {way for place in told for way in _ways((place[1] or place[3] or "") + (place[2] or ""))}
     mine = _ways(sentence.norm[max(0, token.start - 1) : token.end + 3])
     return bool(told) and (not mine or not ways or bool(mine & ways))
 
@@ -247,6 +254,8 @@ def _foreign_drugs(
         if sentence.norm[end : end + 1] in _CLASS_ENDS and _is_told(sentence.norm[end - 2 : end], window, context):
             continue
         if sentence.norm[end - 1] == "碱" and sentence.norm[end : end + 1] in "化性中基度":
+            continue
+        if is_member_or_class(sentence.norm[start:end], sentence.norm[end : end + 6], window.readings):
             continue
         name = sentence.norm[max(start, end - 4) : end]
         told = any(name[-3:] in reading.norm for reading in (*window.readings, *context))
