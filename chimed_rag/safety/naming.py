@@ -30,6 +30,29 @@ _MEDICAL = frozenset(
     "炎癌瘤疹疮痈疽疡梗栓痛胀痒痹瘫瘀瘘疝痔瘢痕痰咳晕厥惊搐颤疸肿胸腹腰颈肩膝髋踝腕肘骨髓脊椎韧肌腱筋颅脑眼耳鼻咽喉舌牙齿唇肠肛肝胆胰脾肾"
     "膀胱尿睾卵巢宫乳腺肺脉血淋菌毒霉酶疫苗酸碱钠钾钙镁磷铁锌碘糖脂蛋醇胺唑啶嗪汀坦韦沙芬酮酚苷囊丸孕胎"
 )
+_KIN = (
+    "痛疼绞",
+    "肿胀块瘤",
+    "眼睛瞳睑泪",
+    "咽吞喉嗓",
+    "瘫痹",
+    "骨椎脊折髋股胫",
+    "脑颅神",
+    "腹肚脐胃脘",
+    "胸乳肋",
+    "孕妊胎产",
+    "牙齿龈颌",
+    "唇口嘴",
+    "癌瘤恶",
+    "腕桡掌手",
+    "筋腱韧肌",
+    "肛便痔",
+    "脉血",
+    "颈脖",
+    "肺呼气",
+    "舌苔",
+)
+"""Characters of which one says what another sums up; a text that has the one may be told with the other."""
 _FIGURATIVE = re.compile(
     "眼[下前看点里]|[着扎惹睁亮字心转]眼|脾气|口头|手头|骨子|血本|脑子|头脑|尾巴|胆[子量敢大小]|面子|心肠"
 )
@@ -275,12 +298,17 @@ def _foreign_words(sentence: Reading, window: Window, context: Sequence[Reading]
         if start in people:
             continue
         run = [char for char in _FIGURATIVE.sub("", sentence.norm[start:end]) if char.isalnum()]
-        new = [char for char in run if char not in chars]
+        new = [char for char in run if char not in chars and _kin(char).isdisjoint(chars)]
         if len(run) > 1 and len(new) >= 2 and any(char in _MEDICAL for char in new):
             if _is_subject(fold(sentence.raw_text(start, end)), sentence, window):
                 continue
             return f"原文没有提到“{sentence.raw_text(start, end)}”"
     return ""
+
+
+@cache
+def _kin(char: str) -> frozenset[str]:
+    return frozenset().union(*(group for group in _KIN if char in group)) - {char}
 
 
 def _turned(sentence: Reading, sources: Sequence[Reading]) -> str:
