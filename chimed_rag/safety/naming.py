@@ -71,6 +71,9 @@ _STEM = re.compile(
 _SUCH = re.compile("(?:这样的|那样的|这类|这种|之类的?)([\u4e00-\u9fff]{1,8}?(?:类|药|病|剂))")
 _ORGANS = frozenset("心肝脾肺肾胃肠脑胆胰眼耳")
 _ORGAN = re.compile("([心肝脾肺肾胃肠脑胆胰眼耳])(?:脏|部)?(损伤|功能|毒性|衰竭|移植|出血)")
+_CIRCUMSTANCES = frozenset(("disease", "sign", "part", "act", "term"))
+_WHO = re.compile(".{0,2}(?:病人|患者|者|人)")
+_VERBATIM = 0.6
 _SUBJECTS = frozenset(("drug", "disease", "herb", "germ"))
 _VERBS = (
     "引起",
@@ -140,6 +143,8 @@ def _foreign_names(sentence: Reading, said: Sequence[Token], window: Window, con
             continue
         if is_named(token, words, sources) or _is_subject(words, sentence, window):
             continue
+        if home(sentence.clause_at(token.start)) is None and _is_circumstance(token, sentence, window, context):
+            continue
         others = [(reading, other) for reading, other in here if other.canonical not in names]
         place = sentence.context(token.start, token.end)
         scored = [
@@ -154,6 +159,28 @@ def _foreign_names(sentence: Reading, said: Sequence[Token], window: Window, con
         mine, theirs = sentence.raw_text(token.start, token.end), reading.raw_text(other.start, other.end)
         return f"“{mine}”不同于原文的“{theirs}”"
     return ""
+
+
+def _is_circumstance(token: Token, sentence: Reading, window: Window, context: Sequence[Reading]) -> bool:
+    """Whether a name that the passage has nowhere tells for whom or when what follows holds, in words of its own.
+
+    It does in a clause before the last one, as long as the literature does not have the rest word for word: then the
+    name took the place of another.
+    """
+    if token.kind not in _CIRCUMSTANCES or _WHO.match(sentence.norm, token.end):
+        return False
+    if any(token.canonical in one.norm for one in (*context, *window.passages())):
+        return False
+    return _precedes(token.start, token.end, sentence, window)
+
+
+def _precedes(start: int, end: int, sentence: Reading, window: Window) -> bool:
+    """Whether `norm[start:end]` stands before the last clause of a sentence whose rest is not said word for word."""
+    if sentence.clause_at(start) == sentence.clauses[-1]:
+        return False
+    rest = [pairs for place, pairs in sentence.pairs.items() if not start <= place < end]
+    held = sum(any(not one.pair_set.isdisjoint(pairs) for one in window.readings) for pairs in rest)
+    return held < _VERBATIM * len(rest)
 
 
 @cache
@@ -301,6 +328,8 @@ def _foreign_words(sentence: Reading, window: Window, context: Sequence[Reading]
         new = [char for char in run if char not in chars and _kin(char).isdisjoint(chars)]
         if len(run) > 1 and len(new) >= 2 and any(char in _MEDICAL for char in new):
             if _is_subject(fold(sentence.raw_text(start, end)), sentence, window):
+                continue
+            if _precedes(start, end, sentence, window):
                 continue
             return f"原文没有提到“{sentence.raw_text(start, end)}”"
     return ""
