@@ -101,7 +101,7 @@ _VERBS = (
 
 def naming(sentence: Reading, window: Window, context: Sequence[Reading]) -> tuple[bool, str]:
     """(whether the sentence names anything, what is wrong, in Chinese)."""
-    said = [token for token in sentence.tokens if token.kind in NAME_KINDS]
+    said = _names(sentence)
     drugs = [
         span for span in unknown_drugs(sentence.norm) if not any(t.start < span[1] and span[0] < t.end for t in said)
     ]
@@ -130,15 +130,13 @@ def _foreign_names(sentence: Reading, said: Sequence[Token], window: Window, con
             if token.canonical not in headed and (taken := _elsewhere(token, home(sentence.clause_at(token.start)))):
                 return f"“{sentence.raw_text(token.start, token.end)}”不同于原文的“{taken}”"
             continue
-        if _is_summed_up(token, sentence, sources) or _is_example(token, sentence, sources):
+        if _is_wider(token, sentence, sources) or _is_example(token, sentence, sources):
             continue
         if token.kind == "part" and any(
             (set(token.canonical) - _PLAIN_PARTS) & one.char_set for one in (*sources, *context)
         ):
             continue
         words = fold(sentence.raw_text(token.start, token.end))
-        if is_member_or_class(token.canonical, sentence.norm[token.end : token.end + 6], sources):
-            continue
         if {words, token.canonical} & called and any(name in one.folded for name in called for one in sources):
             continue
         if is_named(token, words, sources) or _is_subject(words, sentence, window):
@@ -192,6 +190,16 @@ def _families() -> dict[str, tuple[str, ...]]:
     return found
 
 
+def _names(sentence: Reading) -> list[Token]:
+    return [token for token in sentence.tokens if token.kind in NAME_KINDS]
+
+
+def _is_wider(token: Token, sentence: Reading, sources: Sequence[Reading]) -> bool:
+    """Whether a name sums up what the literature tells, or is that of a class or a member of what it names."""
+    following = sentence.norm[token.end : token.end + 6]
+    return _is_summed_up(token, sentence, sources) or is_member_or_class(token.canonical, following, sources)
+
+
 def _is_summed_up(token: Token, sentence: Reading, sources: Sequence[Reading]) -> bool:
     """Whether the literature names what a word sums up, or says the same of the blood: 低钾血症, 血钾低."""
     words = _families().get(token.canonical, ())
@@ -200,7 +208,7 @@ def _is_summed_up(token: Token, sentence: Reading, sources: Sequence[Reading]) -
     match = _IN_BLOOD.fullmatch(token.canonical)
     if not match:
         return False
-    found = re.compile(f"([高低]?)(?:血清?{match[1]}|{match[1]}血症)(.{{0,3}})|([高低补排保降失缺]){match[1]}")
+    found = re.compile(f"([高低]?)(?:血清?{match[1]}|{match[1]}血症)(.{{0,3}})|([高低补缺]){match[1]}")
     told = [place for one in sources for place in found.finditer(one.norm)]
     ways = {way for place in told for way in _ways((place[1] or place[3] or "") + (place[2] or ""))}
     mine = _ways(sentence.norm[max(0, token.start - 1) : token.end + 3])
@@ -321,10 +329,17 @@ def _is_told(stem: str, window: Window, context: Sequence[Reading]) -> bool:
 def _foreign_words(sentence: Reading, window: Window, context: Sequence[Reading]) -> str:
     chars = frozenset().union(*(reading.char_set for reading in (*window.readings, *context)))
     people = group_places(sentence)
+    named = {
+        at
+        for token in (_names(sentence) if window.novel else ())
+        if _is_wider(token, sentence, window.readings)
+        for at in range(token.start, token.end)
+    }
     for start, end in window.novel:
         if start in people:
             continue
-        run = [char for char in _FIGURATIVE.sub("", sentence.norm[start:end]) if char.isalnum()]
+        words = "".join("，" if at in named else sentence.norm[at] for at in range(start, end))
+        run = [char for char in _FIGURATIVE.sub("", words) if char.isalnum()]
         new = [char for char in run if char not in chars and _kin(char).isdisjoint(chars)]
         if len(run) > 1 and len(new) >= 2 and any(char in _MEDICAL for char in new):
             if _is_subject(fold(sentence.raw_text(start, end)), sentence, window):

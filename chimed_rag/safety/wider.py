@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from chimed_rag.packaged import rows
@@ -44,15 +44,20 @@ def is_member_or_class(name: str, following: str, sources: Sequence[Reading]) ->
         following: what stands after it there; after 等 or 一类 it is an example, and others may be named as well.
         sources: the window of the literature.
     """
-    for one in _classes():
-        member, called = one.members.search(name), one.called.search(name)
-        if called and not member and any(one.members.search(reading.norm) for reading in sources):
-            return True
-        if member and any(one.called.search(_outside(name, reading.norm)) for reading in sources):
-            if _SUCH.match(following) or not any(one.members.search(reading.norm) for reading in sources):
-                return True
-    return False
+    return any(_tells(one, is_member, name, following, sources) for one, is_member in _classes_of(name))
 
 
-def _outside(name: str, text: str) -> str:
-    return text.replace(name, " ")
+@lru_cache(maxsize=1024)
+def _classes_of(name: str) -> list[tuple[_Class, bool]]:
+    """The classes that a name tells of, and whether it names a member."""
+    found = ((one, bool(one.members.search(name))) for one in _classes())
+    return [(one, is_member) for one, is_member in found if is_member or one.called.search(name)]
+
+
+def _tells(one: _Class, is_member: bool, name: str, following: str, sources: Sequence[Reading]) -> bool:
+    has_members = any(one.members.search(reading.norm) for reading in sources)
+    if not is_member:
+        return has_members
+    if has_members and not _SUCH.match(following):
+        return False
+    return any(one.called.search(reading.norm.replace(name, " ")) for reading in sources)
