@@ -36,15 +36,16 @@ def _any(words: str) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, sorted(known, key=lambda word: (-len(word), word)))))
 
 
-def is_member_or_class(name: str, following: str, sources: Sequence[Reading]) -> bool:
+def is_member_or_class(name: str, following: str, sources: Sequence[Reading], context: Sequence[Reading] = ()) -> bool:
     """Whether the literature names the class of a drug, or a member of a class.
 
     Args:
         name: as the sentence has it.
         following: what stands after it there; after 等 or 一类 it is an example, and others may be named as well.
         sources: the window of the literature.
+        context: title and headings, which may name the class.
     """
-    return any(_tells(one, is_member, name, following, sources) for one, is_member in _classes_of(name))
+    return any(_tells(one, is_member, name, following, sources, context) for one, is_member in _classes_of(name))
 
 
 @lru_cache(maxsize=1024)
@@ -54,10 +55,12 @@ def _classes_of(name: str) -> list[tuple[_Class, bool]]:
     return [(one, is_member) for one, is_member in found if is_member or one.called.search(name)]
 
 
-def _tells(one: _Class, is_member: bool, name: str, following: str, sources: Sequence[Reading]) -> bool:
+def _tells(
+    one: _Class, is_member: bool, name: str, following: str, sources: Sequence[Reading], context: Sequence[Reading]
+) -> bool:
     has_members = any(one.members.search(reading.norm) for reading in sources)
     if not is_member:
         return has_members
     if has_members and not _SUCH.match(following):
         return False
-    return any(one.called.search(reading.norm.replace(name, " ")) for reading in sources)
+    return any(one.called.search(reading.norm.replace(name, " ")) for reading in (*sources, *context))
