@@ -1,7 +1,8 @@
 """All words that the proof knows, in one automaton: paraphrases, names, patients' words.
 
-What is covered: `paraphrases.tsv` beside this module, the names of `entities.lexicon`, `query/lay_terms.tsv`. What is
-not covered: their meaning in context; a word is replaced wherever it stands, in both texts alike.
+What is covered: `plain_names.tsv` and `paraphrases.tsv` beside this module, the names of `entities.lexicon`,
+`query/lay_terms.tsv`. What is not covered: their meaning in context; a word is replaced wherever it stands, in both
+texts alike.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from chimed_rag.entities.lexicon import names
 from chimed_rag.query.tables import rows
 from chimed_rag.text import fold
 
+_TABLES = ("plain_names.tsv", "paraphrases.tsv")
 _LAY_KINDS = frozenset(("disease", "sign", "test", "term"))
 CLAUSE_ENDS = frozenset("，。；！？：,;!?:\n")
+_ILL, _NONE = ("disease", "germ"), ("", "")
 _LAY_WORD = re.compile("[\u4e00-\u9fff]{2,6}")
 
 Find = Callable[[str], list[tuple[int, int, int]]]
@@ -36,7 +39,7 @@ def dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]
     from ahocorasick_rs import AhoCorasick, MatchKind
 
     words: dict[str, tuple[str, str]] = {}
-    for row in packaged.rows("chimed_rag.safety", "paraphrases.tsv"):
+    for row in (row for table in _TABLES for row in packaged.rows("chimed_rag.safety", table)):
         first, others = map(fold, row)
         if first == "=":
             words.update({word: (word, "") for word in others.split()})
@@ -58,7 +61,7 @@ def dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]
         if kind == "" and word != canonical and (known := names().get(canonical)):
             words[word] = (known.canonical, known.kind)
     automaton = AhoCorasick(list(words), matchkind=MatchKind.LeftmostLongest)
-    ill = {word[:-1]: words[word[:-1]] for word in words if word[-1] == "病" and word[:-1] in words}
+    ill = {word[:-1]: words[word[:-1]] for word in words if word[-1] == "病" and words.get(word[:-1], _NONE)[1] in _ILL}
     return automaton.find_matches_as_indexes, list(words.values()), ill
 
 

@@ -24,6 +24,8 @@ _WRAPPED = re.compile(
 """A name with the verb before it (出水痘, 量体温) or with what is said of it after (血沉快, 布地奈德吸入剂)."""
 _GAP = 3  # characters that may stand within a name
 _OPENS = 6  # characters, a number or a bracket, that may stand before the subject
+_HEAD = re.compile("[^，,；;。：:(（]{0,16}[(（][^)）]{0,60}[)）]")
+"""The head of an item with what its bracket names: 第一代(氯苯那敏4mg，苯海拉明)."""
 _LETTERS = str.maketrans("oliβαγ", "011bar")
 
 
@@ -93,7 +95,8 @@ def is_subject(said: str, before: Sequence[Reading], kinds: frozenset[str]) -> b
         kinds: of the names that would be another subject.
     """
     for reading in reversed(before):
-        if said in reading.folded[: len(said) + _OPENS]:
+        head = _HEAD.match(reading.folded)
+        if said in reading.folded[: max(len(said) + _OPENS, head.end() if head else 0)]:
             return True
         named = [token for token in reading.tokens if token.kind in kinds]
         if named and not any(reading.tells(place) for place in range(named[0].start)):
