@@ -17,7 +17,7 @@ from chimed_rag.safety.conversion import Measure, agree, comparable
 from chimed_rag.safety.marks import SWAPPED, fits_better
 from chimed_rag.safety.naming import naming
 from chimed_rag.safety.negation import negation
-from chimed_rag.safety.placing import is_placed
+from chimed_rag.safety.placing import cases, speaks_of_another
 from chimed_rag.safety.population import population
 from chimed_rag.safety.quoting import COMPARED
 from chimed_rag.safety.reading import Reading
@@ -76,6 +76,7 @@ def numbers(
     source = _all_placed(sources)
     headed = [measure for reading in context for measure, _, _ in reading.measures]
     names = "".join(reading.norm for reading in context)
+    told_cases = _cases(sentence, source)
     for found in _placed(sentence):
         said, surroundings, _, place = found
         before = sentence.norm[max(0, place - 30) : place] + names
@@ -83,7 +84,10 @@ def numbers(
         alike = [one for one in source if comparable(said, one[0])]
         others = [one for one in alike if one not in same]
         if same:
-            for other in others:
+            is_elsewhere = speaks_of_another(found, same, told_cases, source)
+            if is_elsewhere:
+                return True, f"“{_told(sentence, said, place)}”在原文中说的是另一种情况"
+            for other in others if is_elsewhere is None else ():
                 if all(_is_exchanged(found, one, other) for one in same):
                     return True, f"“{_told(sentence, said, place)}”不同于原文的“{_told(other[2], other[0], other[3])}”"
         elif not (
@@ -96,13 +100,22 @@ def numbers(
     return True, ""
 
 
+def _cases(sentence: Reading, source: Sequence[Found]) -> list[Found]:
+    """The ages and ranges of the literature of which the sentence tells a case."""
+    found = []
+    for said, surroundings, _, place in _placed(sentence):
+        if not any(agree(said, one[0]) for one in source):
+            found += cases(said, surroundings, sentence, place, source)
+    return found
+
+
 def _follows(found: Found, sources: Sequence[Reading], source: Sequence[Found]) -> bool:
     """Whether a measure counts nothing, or is a case or a product of what the literature says."""
     said, surroundings, sentence, place = found
     return (
         _is_idle(said, sources)
         or _is_rate(said, sentence, sources)
-        or is_placed(said, surroundings, sentence, place, source)
+        or bool(cases(said, surroundings, sentence, place, source))
         or is_reckoned(said, _measures(sentence), [_measures(reading) for reading in sources])
     )
 
@@ -112,7 +125,7 @@ def _stands_elsewhere(found: Found, before: str, passages: Callable[[], Sequence
     elsewhere = _all_placed(passages())
     if any(agree(said, one[0], before) for one in elsewhere):
         return True
-    return "岁" in said.text and is_placed(said, surroundings, sentence, place, elsewhere)
+    return "岁" in said.text and bool(cases(said, surroundings, sentence, place, elsewhere))
 
 
 def _measures(reading: Reading) -> list[Measure]:

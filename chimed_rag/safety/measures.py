@@ -16,7 +16,8 @@ from chimed_rag.safety.conversion import DOSES, UNITS, Measure, base_unit
 from chimed_rag.text import fold
 
 _LESS = (
-    "(?:不|未|勿|别|没有?)[得应可能要宜会]?(?:超过|高于|大于|多于|超出|长于|晚于|过|超)|至多|最多|顶多|最高|最大|最长|上限|低于"
+    "(?:不|未|勿|莫|甭|别|没有?)[得应可能要宜会让该]?(?:超过|高于|大于|多于|超出|长于|晚于|[拖多大高长晚迟升涨拉久]?过|超)"
+    "|至多|最多|顶多|最高|最大|最长|上限(?!的?$)|低于"
     "|少于|小于|短于|不足|不到|不满|未满|未达|早于|[<≤≦＜﹤]=?"
 )
 _MORE = (
@@ -24,10 +25,10 @@ _MORE = (
     "|[>≥≧＞﹥]=?"
 )
 _BOUND_BEFORE = re.compile(
-    rf"(?:(?P<less>{_LESS})|(?P<more>{_MORE})|(?P<reach>达到?|满))(?P<filler>[^，。；：、,;\d<>≤≥才就]{{0,7}})$"
+    rf"(?:(?P<less>{_LESS})|(?P<more>{_MORE})|(?P<reach>达到?|满|[等留吃用服喝睡隔吸查观][满足够]))(?P<filler>[^，。；：、,;\d<>≤≥才就]{{0,7}})$"
 )
 _PAST = re.compile("(?:年[逾过]|(?<![不未别没经通])(?:超过|过了?))[ ]?$")
-_DELAY = re.compile("(?:[拖超]过了?|(?<![不未别没经通吃用服])过了)[ ]?$")
+_DELAY = re.compile("(?:(?<![不未别勿莫没要会得能宜])[拖超]过了?|(?<![不未别没经通吃用服])过了)[ ]?$")
 _SPAN_ENDS = frozenset("天日周年月时期拜钟头秒")
 _MODAL = re.compile("[应可须宜能需要必不]")
 _BOUND_AFTER = re.compile(
@@ -50,7 +51,7 @@ _HALF = re.compile("半(?=[^年月天日小时周岁片粒]|$)")
 _TENTHS = re.compile("(?:[一二三四五六七八九]|(?<=度)\\d)(?![\\d个克两斤天年岁次点十百成分种日周月片粒小])")  # 一升七
 _SAME_LENGTH = re.compile("之(?=[内前后上下])")  # 5分钟之内 as 5分钟以内
 _ORDINAL = re.compile(
-    r"第(?P<number>\d{1,3}|[一二三四五六七八九十])(?!选择|时间|线|位的|诊断|步|件|要|考虑|反应|印象|大[病死]|\d|[～~至到-]|[天周日月年]|小时)"
+    r"第(?P<number>\d{1,3}|[一二三四五六七八九十])(?!心?音|选择|时间|线|位的|诊断|步|件|要|考虑|反应|印象|大[病死]|\d|[～~至到-]|[天周日月年]|小时)"
     r"(?:[剂针次个位代](?!表))?|首(?P<first>[次剂针])"
 )
 _ROMAN = {"ⅰ": 1, "ⅱ": 2, "ⅲ": 3, "ⅳ": 4, "ⅴ": 5, "ⅵ": 6, "i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
@@ -68,7 +69,10 @@ _FRACTION = re.compile(
     r"|百分之(?P<percent>\d{1,3}(?:\.\d{1,3})?|[一二三四五六七八九十]{1,3})"
     r"(?:[到至~～-](?:百分之)?(?P<percent_high>\d{1,3}|[一二三四五六七八九十]{1,3})(?![天日周月年岁次例]))?|一半|半数"
 )
-_BARE = re.compile(r"(?<![a-z0-9.\-])\d{1,9}(?:\.\d{1,6})?(?![a-z0-9.])(?!-[a-z])")
+_PART = re.compile(r"(?<![\d./])(?P<top>\d)/(?P<bottom>\d{1,2})[ ]?(?P<unit>[片粒丸袋支包瓶])(?!剂)")
+_BARE = re.compile(
+    r"(?<![a-z0-9.\-])(?<![碘锶锝铯钴镭钇镓铟铊钐镥碳氟磷氢])\d{1,9}(?:\.\d{1,6})?(?![a-z0-9.])(?!-[a-z一-龥])"
+)
 _NUMBERISH = re.compile("[0-9首每一二三四五六七八九十两半隔ⅰ-ⅵ]|qd|qn|qod|bid|tid|qid|iv|i型|i期|i级")
 
 
@@ -90,7 +94,14 @@ def measures(text: str) -> list[Measure]:
     for match in _ORDINAL.finditer(folded):
         value = 1.0 if match["first"] else _small(match["number"])
         keep(*match.span(), value, value, "第")
+    for match in _PART.finditer(folded):
+        value = float(match["top"]) / (float(match["bottom"]) or 1.0)
+        unit, factor, per = base_unit(canonical_unit(match["unit"]))
+        found_per = _PER_BEFORE.search(folded[max(0, match.start() - 14) : match.start()])
+        keep(*match.span(), value * factor, value * factor, unit, per=str(found_per.lastgroup) if found_per else per)
     for match in _FRACTION.finditer(folded):
+        if any(taken[match.start() : match.end()]):
+            continue
         if match["high_top"]:  # 1/10~1/3, of which 10~1 is no range
             high = float(match["high_top"]) / (float(match["high_bottom"]) or 1.0)
             keep(*match.span(), _fraction(match), high, "")

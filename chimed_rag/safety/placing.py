@@ -20,20 +20,27 @@ if TYPE_CHECKING:
     from chimed_rag.safety.reading import Reading
 
 _RECOMMENDED = re.compile(
-    "一般|通常|常用|常规|最[大高多少低长短佳好]|起始|推荐|建议|参考|正常|界值|标准|目标|控制|维持|疗程|每[次天日周月年隔]|[一单]次"
-    "|[应宜需须可]|至少|先|等|隔|提前|推迟|只要|半衰期|期为|约"
+    "一般|通常|常用|常规|最[大高多少低长短佳好]|起始|推荐|建议|参考|正常(?!上限|[人值的])|界值|标准(?!化)|目标|控制|维持|疗程|每[次天日周月年隔]|[一单]次"
+    "|[应宜需须可]|至少|先|等|隔|提前|推迟|只要|半衰期|期为|(?<!大)约"
 )
 _AGE = re.compile("[岁龄]")
 _OF_AGE = re.compile("多?大|的?(?:新生|婴|娃|宝|孩|小儿)")
 _RESTATED = re.compile(r"[(（即]$")
-_DELAYED = re.compile("[才再]|即可|就[够行]|也[行可不]|都[行可]")
-_CLASSED = re.compile("属于?|[算叫]|称|诊断|达到|[超够]|已经?|没到|范围|正常|符合|落在|界|线")
+_DELAYED = re.compile("^[^，。；]*[才再]|即可|就[够行]|也[行可不]|都[行可]")
+_CLASSED = re.compile(
+    "属于?|[算叫]|称|诊断|达到|[超够]|已经?|没到|范围|正常|符合|落在|界|线|归[为入到在]|[列划定评判视]为|处[在于]|进入|[分是]"
+    "[^，。]{0,6}[级期度型类]|[轻中重高低]度|到了?[^，。]{0,6}[级期度型]|提示|说明"
+)
+_ELAPSED = re.compile("(?:第|[后了病]|[已刚]经?|吃完|[发起]病|受伤|怀孕)[^，。；\ue000-\uf8ff]{0,2}$")
+_GIVEN = re.compile("(?<![禁慎作忌停])[服用吃给打注滴喝输推灌抽含敷喷吸搽涂补放加减]")
+_ADVISED = re.compile("^[^，。；]{0,3}(?:[应须宜]|可以|[要需](?!考虑)|就[能好]|即)")
 _OUTSIDE = re.compile(
     "超[出过]|[高低]过|[高低多少]于|[没未][到达]|不到|达不到|够不上|不够|算不上|不算|还不[算够到]|还早"
     "|比[^，。]{1,12}[高低多少长短]"
 )
 _STRICT = re.compile("超|[高大多长低小少短]于|不[足到满]|未[满达]|[<>＜＞]")
 _ODD = re.compile("多|出头|开外")
+_STOP = re.compile("[。；！？]")
 _BOUNDED = {"more": 1, "reach": 1, "less": -1, "within": -1}
 _AGES = {"after": 1, "before": -1}
 _FITS = 0.3
@@ -41,29 +48,75 @@ _FITS = 0.3
 Found = tuple[Measure, Context, "Reading", int]
 
 
-def is_placed(said: Measure, context: Context, sentence: Reading, place: int, sources: Sequence[Found]) -> bool:
-    """Whether a value of a sentence, at `place` of its norm, is a case of what the literature says."""
+def cases(said: Measure, context: Context, sentence: Reading, place: int, sources: Sequence[Found]) -> list[Found]:
+    """Of what bounds and ranges of the literature a value of a sentence, at `place` of its norm, is a case."""
     is_bounded = said.bound not in ("", "reach") and not _ODD.search(said.text)
     if said.low != said.high or is_bounded or said.text[0] == "达":
-        return False
+        return []
     clause, _ = sentence.clause_at(place)
     before, after = sentence.norm[clause:place], sentence.norm[place + 1 : place + 40]
     if _RECOMMENDED.search(before[-10:]) or _RESTATED.search(before):
-        return False
+        return []
     is_classed = bool(_CLASSED.search(after))
+    if said.unit in DOSES and not is_classed and _GIVEN.search(before + after[:6]):
+        return []
     is_age = bool(_AGE.search(said.text) or _OF_AGE.match(after))
-    alike = [one for one in sources if _is_alike(said, one[0]) and (is_age or not _AGE.search(one[0].text))]
-    bounds = [(one, _interval(one[0], said)) for one in alike]
-    bounds = [(one, span) for one, span in bounds if one[0].bound or (span[0] < span[1] and is_classed)]
-    if said.unit in DOSES and not is_classed:
-        return False
+    is_span = said.unit in ("d", "月") and not is_age
+    is_elapsed = is_span and bool(_ELAPSED.search(before)) and not _ADVISED.search(after)
+    by_range = is_age or is_elapsed or is_classed or said.unit == "分"
     is_delayed = said.unit in ("d", "月") and bool(_DELAYED.search(after))
-    bounds = [(one, span) for one, span in bounds if not is_delayed or one[0].bound in ("less", "within")]
     is_outside = bool(_OUTSIDE.search(after))
-    hits = [one for one, span in bounds if _holds(said, one[0], span) != is_outside]
-    misses = [one for one, span in bounds if _holds(said, one[0], span) == is_outside]
-    here = context.clause
-    return any(all(_better(here, hit[1], miss[1]) <= _FITS for miss in misses) for hit in hits)
+    hits, misses = [], []
+    for one in sources:
+        if not _is_alike(said, one[0]) or (_AGE.search(one[0].text) and not is_age):
+            continue
+        low, high = _interval(one[0], said)
+        if is_delayed and one[0].bound not in ("less", "within"):
+            continue
+        if one[0].bound or (low < high and by_range):
+            (hits if _holds(said, one[0], (low, high)) != is_outside else misses).append(one)
+    near, far = context.clause, context.clause | frozenset(_to_the_next(said, sentence, place))
+    return [
+        hit
+        for hit in hits
+        if all(_better(near if hit[0].bound else far, hit[1], miss[1]) <= _FITS for miss in misses)
+    ]
+
+
+def speaks_of_another(found: Found, same: Sequence[Found], hits: Sequence[Found], source: Sequence[Found]) -> bool | None:
+    """Whether a value stands in the item of another case than that which the sentence tells (1～3岁2～3g, 4～6岁3～4g).
+
+    None where the literature does not list values by case.
+
+    Args:
+        found: the value.
+        same: where the literature has it.
+        hits: the bounds and ranges of which the sentence tells a case.
+        source: all measures of the literature.
+    """
+    answers = []
+    for hit in hits:
+        if comparable(found[0], hit[0]):
+            continue
+        heads = [one[3] for one in source if one[2] is hit[2] and comparable(one[0], hit[0])]
+        own = [_head(one, heads) for one in same if one[2] is hit[2]]
+        own = [head for head in own if head is not None]
+        if len(heads) > 1 and own:
+            answers.append(hit[3] not in own)
+    return all(answers) if answers else None
+
+
+def _head(one: Found, heads: Sequence[int]) -> int | None:
+    """The place of the last of some measures before another in its item of a list."""
+    low = max(one[2].norm.rfind(end, 0, one[3]) for end in "。；;\n")
+    return max((head for head in heads if low < head < one[3]), default=None)
+
+
+def _to_the_next(said: Measure, sentence: Reading, place: int) -> str:
+    """What a sentence says after a value, as far as the next of its kind."""
+    others = [at for other, at, _ in sentence.measures if at > place and comparable(said, other)]
+    following = sentence.norm[place + 1 : min(others, default=len(sentence.norm))]
+    return _STOP.split(following, maxsplit=1)[0]
 
 
 def _is_alike(said: Measure, source: Measure) -> bool:
