@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from chimed_rag.safety.alignment import Window
+from chimed_rag.safety.bounding import agrees_otherwise
 from chimed_rag.safety.contraries import contrary
 from chimed_rag.safety.conversion import Measure, agree, comparable
 from chimed_rag.safety.marks import SWAPPED, fits_better
@@ -115,9 +116,34 @@ def _follows(found: Found, sources: Sequence[Reading], source: Sequence[Found]) 
     return (
         _is_idle(said, sources)
         or _is_rate(said, sentence, sources)
+        or _is_bounded_otherwise(found, source)
         or bool(cases(said, surroundings, sentence, place, source))
         or is_reckoned(said, _measures(sentence), [_measures(reading) for reading in sources])
     )
+
+
+def _is_bounded_otherwise(found: Found, source: Sequence[Found]) -> bool:
+    said, _, sentence, place = found
+    around = _sides(sentence, place)
+    return any(
+        agrees_otherwise(said, around, one[0], _sides(one[2], one[3]), agree) and not _fits_others(found, one, source)
+        for one in source
+        if comparable(said, one[0])
+    )
+
+
+def _fits_others(found: Found, one: Found, source: Sequence[Found]) -> bool:
+    return any(
+        fits_better(found[1], one[1], other[1]) > SWAPPED
+        for other in source
+        if other is not one and comparable(found[0], other[0])
+    )
+
+
+def _sides(reading: Reading, place: int) -> tuple[str, str]:
+    """What stands before and after a place in its clause."""
+    begin, end = reading.clause_at(place)
+    return reading.norm[begin:place], reading.norm[place + 1 : end]
 
 
 def _stands_elsewhere(found: Found, before: str, passages: Callable[[], Sequence[Reading]]) -> bool:
