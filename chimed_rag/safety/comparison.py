@@ -118,7 +118,12 @@ def _follows(found: Found, sources: Sequence[Reading], source: Sequence[Found]) 
         or _is_rate(said, sentence, sources)
         or _is_bounded_otherwise(found, source)
         or bool(cases(said, surroundings, sentence, place, source))
-        or is_reckoned(said, _measures(sentence), [_measures(reading) for reading in sources])
+        or is_reckoned(
+            said,
+            _measures(sentence),
+            [_measures(reading) for reading in sources],
+            [reading.folded for reading in sources],
+        )
     )
 
 
