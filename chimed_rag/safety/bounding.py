@@ -15,6 +15,8 @@ from chimed_rag.safety.conversion import Measure
 _FORBIDS = re.compile("[不别勿忌禁避莫]|停")
 _ONLY = re.compile("(?:只[能可准许]|[仅限]能?|最多|至多|顶多)[^，。；：]{0,4}$")
 _REACHES = re.compile("(?:[可能]?[用加增]?[到至达]|高达)$")
+_FIRST = re.compile("(?:头|前|最初|开始)$")
+_EXTENDS = re.compile("(?:[延增加][长大]?|可)[至到达]$|最[长多大高]$")
 _WAITS = re.compile("[等隔停间待延过]|才[能可行准]?|再|以后")
 _KEEPS = re.compile("间?隔|停|后|避|等|留|不|禁")
 _TIME = ("d", "月")
@@ -37,13 +39,18 @@ def agrees_otherwise(
     ends = source.low < source.high and source.bound in ("", "reach")
     if said.low != said.high:
         return False
+    around = around[0], said.text + around[1]
     low, high = source._replace(high=source.low, bound=""), source._replace(low=source.high, bound="")
     bare = said._replace(bound="")
     if ends and said.bound in ("more", "less", "reach"):
         return agrees(bare, low if said.bound == "more" else high)
+    if ends and not said.bound and source.low <= 1 and _FIRST.search(around[0]):
+        return agrees(bare, high)
     if ends and not said.bound:
         return bool(_REACHES.search(around[0]) or _ONLY.search(around[0])) and agrees(bare, high)
     if not said.bound and source.bound == "less" and _ONLY.search(around[0]):
+        return agrees(bare, low)
+    if said.bound == "less" and not source.bound and _EXTENDS.search(there[0]):
         return agrees(bare, low)
     if said.unit not in _TIME or source.low != source.high:
         return False

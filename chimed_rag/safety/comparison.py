@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from chimed_rag.safety.alignment import Window
+from chimed_rag.safety.belonging import is_of_another
 from chimed_rag.safety.bounding import agrees_otherwise
 from chimed_rag.safety.contraries import contrary
-from chimed_rag.safety.conversion import Measure, agree, comparable
+from chimed_rag.safety.conversion import Measure, agree, comparable, raw_values
 from chimed_rag.safety.marks import SWAPPED, fits_better
 from chimed_rag.safety.naming import naming
 from chimed_rag.safety.negation import negation
@@ -82,10 +83,12 @@ def numbers(
         said, surroundings, _, place = found
         before = sentence.norm[max(0, place - 30) : place] + names
         same = [one for one in source if agree(said, one[0], before)]
-        alike = [one for one in source if comparable(said, one[0])]
+        alike = [one for one in source if comparable(said, one[0]) or (said.unit == "数" and raw_values(one[0]))]
         others = [one for one in alike if one not in same]
         if same:
             is_elsewhere = speaks_of_another(found, same, told_cases, source)
+            if is_elsewhere is None:
+                is_elsewhere = is_of_another(sentence, said, place, [(one[2], one[3]) for one in same]) or None
             if is_elsewhere:
                 return True, f"“{_told(sentence, said, place)}”在原文中说的是另一种情况"
             for other in others if is_elsewhere is None else ():
@@ -114,7 +117,7 @@ def _follows(found: Found, sources: Sequence[Reading], source: Sequence[Found]) 
     """Whether a measure counts nothing, or is a case or a product of what the literature says."""
     said, surroundings, sentence, place = found
     return (
-        _is_idle(said, sources)
+        _is_idle(said, sources, sentence)
         or _is_rate(said, sentence, sources)
         or _is_bounded_otherwise(found, source)
         or bool(cases(said, surroundings, sentence, place, source))
@@ -154,7 +157,10 @@ def _sides(reading: Reading, place: int) -> tuple[str, str]:
 def _stands_elsewhere(found: Found, before: str, passages: Callable[[], Sequence[Reading]]) -> bool:
     said, surroundings, sentence, place = found
     elsewhere = _all_placed(passages())
-    if any(agree(said, one[0], before) for one in elsewhere):
+    readings = passages()
+    if any(agree(said, one[0], before) for one in elsewhere) or _is_idle(said, readings, sentence):
+        return True
+    if is_reckoned(said, _measures(sentence), [_measures(one) for one in readings], [one.folded for one in readings]):
         return True
     return "岁" in said.text and bool(cases(said, surroundings, sentence, place, elsewhere))
 
@@ -188,6 +194,8 @@ def _is_exchanged(found: Found, same: Found, other: Found) -> bool:
     what the clause of that other says alone and little of what that of its own does; lacking some of that will do where
     the sentence tells the other measure too, in a clause of another kind."""
     here = found[1]
+    if found[0].bound and found[0].bound == same[0].bound and not other[0].bound:
+        return False
     if fits_better(here, same[1], other[1]) > SWAPPED:
         return True
     mine, theirs = _matter(same[1].clause - other[1].clause), _matter(other[1].clause - same[1].clause)
@@ -234,7 +242,7 @@ def _nearest(surroundings: Context, found: Sequence[Found]) -> tuple[float, Foun
     return score, best
 
 
-def _is_idle(measure: Measure, sources: Sequence[Reading]) -> bool:
+def _is_idle(measure: Measure, sources: Sequence[Reading], sentence: Reading) -> bool:
     """一次 and 一种 as words, not as counts; 一天 and 24小时 where the literature counts by the day; 每升."""
     if measure.unit == "d" and measure.low == measure.high and abs(measure.low - 1) < 1e-9:
         return any(
@@ -243,12 +251,19 @@ def _is_idle(measure: Measure, sources: Sequence[Reading]) -> bool:
         )
     if measure.text[:1] == "每" and measure.unit in ("L", "g"):
         return True
+    is_one = measure.low == measure.high == 1 and measure.text[:1] in "一1"
+    is_dose = measure.per == "day" or _FURTHER.search(sentence.folded[max(0, measure.start - 3) : measure.start])
+    if is_one and measure.unit in _CONTAINERS and not (measure.bound or is_dose):
+        return not any(comparable(measure, one) for reading in sources for one, _, _ in reading.measures)
     return (
         measure.low == measure.high == 1
         and measure.text[:1] in "一1"
         and measure.unit in ("次", "种", "个", "度", "类")
     )
 
+
+_FURTHER = re.compile("[补换加再多少]")
+_CONTAINERS = frozenset("片粒颗丸袋支包瓶滴剂贴喷杯勺匙枚")
 
 _EVERY = {
     ("d", 1.0): "每[日天]|/[ ]?(?:[日天d]|24)|24小时",
@@ -261,9 +276,17 @@ _EVERY = {
 """How the literature counts by a unit of time."""
 
 
+_APART = re.compile("(?:每隔?|相?[隔距]开?|间隔|错开)[约为着]?$")
+
+
 def _is_rate(measure: Measure, sentence: Reading, sources: Sequence[Reading]) -> bool:
     """一周 as 每周: where the literature counts by that unit; 一天 before 吃 or 喝, whose own number counts."""
-    if measure.bound or measure.low != measure.high or not measure.text.startswith("一"):
+    if measure.bound or measure.low != measure.high:
+        return False
+    if measure.unit == "d" and _APART.search(sentence.folded[max(0, measure.start - 4) : measure.start]):
+        rates = (one for reading in sources for one, _, _ in reading.measures if one.unit == "次/d")
+        return any(abs(one.low * measure.low - 1) < 1e-3 for one in rates)
+    if not measure.text.startswith("一"):
         return False
     if sentence.folded[measure.end : measure.end + 2] == "到头":
         return False

@@ -43,7 +43,8 @@ _PER_BEFORE = re.compile(
 _DAILY = re.compile(r"(?:每日|一日|每天|一天|日|全天|24小时|24h|每24小时)(?:[^，。；：、,;\d每]{0,8})$")
 _PERIODS = re.compile(r"每(?P<what>分钟?|个?(?:小时|钟头|星期|礼拜|月)|周|年)[^，。；：、,;\d每]{0,10}$")
 _PER_KILO = re.compile(r"每(?:公斤|千克|kg)(?:体重)?[^，。；：、,;\d]{0,6}$")
-_PER_MINUTE = re.compile(r"每分钟[^，。；：、,;\d]{0,6}$")
+_PER_VOLUME = re.compile(r"每(?P<what>升|分升|毫升)$")
+_PER_MINUTE = re.compile(r"每分钟[^，。；：、,;\d]{0,8}$")
 _PER_HOUR = re.compile(r"每小时[^，。；：、,;\d]{0,10}$")
 _EACH = re.compile("每(?P<what>年|个?月|周|星期|升|毫升)(?![一二两三四五六七八九十\\d])")
 _EVERY_OTHER_DAY = re.compile(r"(?:每?隔[一1]?[日天]|qod)(?:[^，。；：、,;\d]{0,3}?(?:一|1)次)?")
@@ -160,6 +161,10 @@ _POINT = re.compile(
 _OVER = re.compile(
     "(?<=[摩尔克升次米g])每(?=毫升|分升|公?升|分钟?|小时|千克|公斤|毫克|克)|(?<=[克升次gLl])每(?=[天日](?![一二两三四\\d]|分))"
 )
+_EVERY_SO_OFTEN = re.compile(
+    "(?P<period>每隔?(?:\\d{1,2}|[一二两三四五六七八九十]{1,3})个?(?:小时|钟头|[天日周])|每[天日周])"
+    "(?P<how>[口内]?[吃喝服用打滴喷涂抹换测查做吸洗含注])(?P<times>[一1]次)"
+)
 _COLLOQUIAL = str.maketrans("俩仨", "两三")
 
 
@@ -173,6 +178,8 @@ def _plain(text: str) -> str:
         text = _POINT.sub(_decimal, text)
     if "每" in text:
         text = _OVER.sub("/", text)
+    if "每" in text:
+        text = _EVERY_SO_OFTEN.sub(lambda found: " " * len(found["how"]) + found["period"] + found["times"], text)
     if "个" in text:
         text = text.replace("个把", "1个")
         text = _ABOUT.sub(lambda found: f"{_HAN[found[1]]}~{_HAN[found[2]]}", text)
@@ -302,11 +309,14 @@ def _dose(text: str, quantity: Quantity, found: list[Measure]) -> tuple[int, int
     before = text[max(0, start - 14) : start]
     if not per and unit in DOSES and (found_per := _PER_BEFORE.search(before)):
         per = str(found_per.lastgroup)
+    if unit == "g" and (volume := _PER_VOLUME.search(before)):
+        unit, factor = "g/L", factor / UNITS[canonical_unit(volume["what"])][1]
+        begin = min(begin, max(0, start - 14) + volume.start())
     if unit in DOSES and "/" not in unit and (kilo := _PER_KILO.search(before)):
         unit, begin = unit + "/kg", min(begin, max(0, start - 14) + kilo.start())
     if unit in DOSES and not per and _PER_HOUR.search(before):
         per, factor = "day", factor * 24
-    if unit == "L" and not per and _PER_MINUTE.search(before):
+    if unit in DOSES and "/" not in unit and not per and _PER_MINUTE.search(before):
         per, factor = "day", factor * 1440
     if unit == "次" and (often := _PERIODS.search(before)):
         base, scale = UNITS.get(canonical_unit(often["what"].replace("个", "")), ("d", 1 / 1440))

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 _RECOMMENDED = re.compile(
     "一般|通常|常用|常规|最[大高多少低长短佳好]|起始|推荐|建议|参考|正常(?!上限|[人值的])|界值|标准(?!化)|目标|控制|维持|疗程|每[次天日周月年隔]|[一单]次"
-    "|[应宜需须可]|至少|先|等|隔|提前|推迟|只要|半衰期|期为|(?<!大)约"
+    "|[应宜需须可]|至少|先|等|隔|提前|推迟|只要|半衰期|期为"
 )
 _AGE = re.compile("[岁龄]")
-_OF_AGE = re.compile("多?大|的?(?:新生|婴|娃|宝|孩|小儿)")
+_OF_AGE = re.compile("多?大|的?(?:新生|婴|娃|宝|孩|小儿|儿童|幼)")
 _RESTATED = re.compile(r"[(（即]$")
 _DELAYED = re.compile("^[^，。；]*[才再]|即可|就[够行]|也[行可不]|都[行可]")
 _CLASSED = re.compile(
@@ -33,6 +33,7 @@ _CLASSED = re.compile(
 )
 _ELAPSED = re.compile("(?:第|[后了病]|[已刚]经?|吃完|[发起]病|受伤|怀孕)[^，。；\ue000-\uf8ff]{0,2}$")
 _GIVEN = re.compile("(?<![禁慎作忌停])[服用吃给打注滴喝输推灌抽含敷喷吸搽涂补放加减]")
+_REQUIRED = re.compile("^[^，。；]{0,3}[才再](?:能|可|行|安全|停|拔|用)")
 _ADVISED = re.compile("^[^，。；]{0,3}(?:[应须宜]|可以|[要需](?!考虑)|就[能好]|即)")
 _OUTSIDE = re.compile(
     "超[出过]|[高低]过|[高低多少]于|[没未][到达]|不到|达不到|够不上|不够|算不上|不算|还不[算够到]|还早"
@@ -42,8 +43,9 @@ _STRICT = re.compile("超|[高大多长低小少短]于|不[足到满]|未[满�
 _ODD = re.compile("多|出头|开外")
 _STOP = re.compile("[。；！？]")
 _BOUNDED = {"more": 1, "reach": 1, "less": -1, "within": -1}
+_STEPS = frozenset(("分", "级", "期", "度", "型", "类", "代", "第"))
 _AGES = {"after": 1, "before": -1}
-_FITS = 0.3
+_FITS, _CLASS_FITS = 0.3, 0.2
 
 Found = tuple[Measure, Context, "Reading", int]
 
@@ -58,12 +60,16 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
     if _RECOMMENDED.search(before[-10:]) or _RESTATED.search(before):
         return []
     is_classed = bool(_CLASSED.search(after))
+    if _REQUIRED.search(after):
+        return []
+    if not is_classed and "约" in before[-10:]:
+        return []
     if said.unit in DOSES and not is_classed and _GIVEN.search(before + after[:6]):
         return []
     is_age = bool(_AGE.search(said.text) or _OF_AGE.match(after))
     is_span = said.unit in ("d", "月") and not is_age
     is_elapsed = is_span and bool(_ELAPSED.search(before)) and not _ADVISED.search(after)
-    by_range = is_age or is_elapsed or is_classed or said.unit == "分"
+    by_range = is_age or is_elapsed or is_classed or said.unit in _STEPS
     is_delayed = said.unit in ("d", "月") and bool(_DELAYED.search(after))
     is_outside = bool(_OUTSIDE.search(after))
     hits, misses = [], []
@@ -76,10 +82,11 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
         if one[0].bound or (low < high and by_range):
             (hits if _holds(said, one[0], (low, high)) != is_outside else misses).append(one)
     near, far = context.clause, context.clause | frozenset(_to_the_next(said, sentence, place))
+    most = _CLASS_FITS if is_classed else _FITS
     return [
         hit
         for hit in hits
-        if all(_better(near if hit[0].bound else far, hit[1], miss[1]) <= _FITS for miss in misses)
+        if all(_better(near if hit[0].bound else far, hit[1], miss[1]) <= most for miss in misses)
     ]
 
 
@@ -96,7 +103,7 @@ def speaks_of_another(found: Found, same: Sequence[Found], hits: Sequence[Found]
     """
     answers = []
     for hit in hits:
-        if comparable(found[0], hit[0]):
+        if comparable(found[0], hit[0]) or found[0].unit not in DOSES:
             continue
         heads = [one[3] for one in source if one[2] is hit[2] and comparable(one[0], hit[0])]
         own = [_head(one, heads) for one in same if one[2] is hit[2]]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 from chimed_rag.safety.conversion import DOSES, Measure, agree, comparable
 
@@ -82,7 +81,7 @@ def _of_a_day(source: Sequence[Measure], *, is_marked: bool) -> Iterator[Measure
     for dose in source:
         if dose.unit not in DOSES or dose.bound:
             continue
-        near = [one for one in often if 0 <= one.start - dose.end < _NEAR]
+        near = [one for one in often if 0 <= one.start - dose.end < _NEAR or 0 <= dose.start - one.end < 3]
         for times in often if dose.per == "dose" else near if not dose.per and not is_marked else ():
             low, high = dose.low * times.low, dose.high * times.high
             yield dose._replace(low=low, high=high, bound=times.bound, per="")
@@ -108,9 +107,7 @@ def _lies(value: float, source: Measure) -> bool:
 def _is_in_proportion(said: Measure, sentence: Sequence[Measure], source: Sequence[Measure]) -> bool:
     """Whether two neighbours of a sentence have the proportion of two that stand close to each other there."""
     bare = [one for one in sentence if not one.bound or one.bound == "reach"]
-    for one, other in pairwise(source):
-        if one.unit == other.unit == "数" or one.bound or other.bound or other.start - one.end > _NEAR:
-            continue
+    for one, other in _set_against(source):
         for mine in bare:
             for yours in bare:
                 if said not in (mine, yours) or mine is yours or not _is_scaled(mine, one) or not _is_scaled(yours, other):
@@ -121,10 +118,21 @@ def _is_in_proportion(said: Measure, sentence: Sequence[Measure], source: Sequen
     return False
 
 
+def _set_against(source: Sequence[Measure]) -> Iterator[tuple[Measure, Measure]]:
+    """Amounts that stand close to each other, one after the other, each with every one before it."""
+    run: list[Measure] = []
+    for measure in source:
+        if run and (measure.bound or measure.start - run[-1].end > _NEAR):
+            run = []
+        for one in run[-4:]:
+            yield one, measure
+        if not measure.bound:
+            run.append(measure)
+
+
 def _is_scaled(said: Measure, source: Measure) -> bool:
     """Whether one is a multiple of the other: amounts, not times, ages or grades."""
-    is_amount = said.unit == source.unit and (said.unit in DOSES or said.unit in ("", "Pa", "g/L", "mol/L"))
-    return is_amount and source.low > 0 and not said.unit.endswith("kg")
+    return said.unit == source.unit and said.unit in DOSES and source.low > 0 and not said.unit.endswith("kg")
 
 
 def _matches(said: Measure, source: Measure, times: float) -> bool:
@@ -142,6 +150,8 @@ def _is_fold(said: Measure, source: Sequence[Measure], text: str) -> bool:
     value = said.low + (said.unit == "倍" and said.text[0] in "一1")
     if (folds := _FOLDS.get(round(value, 3))) and folds.search(text):
         return True
+    if any(one.unit == "" and _close(one.low * value, 1.0) for one in source):
+        return False
     doses = [one for one in source if one.unit in DOSES and one.low == one.high > 0]
     return any(
         one is not other and comparable(one, other) and _close(one.low, value * other.low)
