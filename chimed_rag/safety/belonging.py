@@ -7,10 +7,10 @@ things that are told by other words than their names, and phases of one treatmen
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from chimed_rag.safety.conversion import Measure, comparable
+from chimed_rag.safety.conversion import Measure, agree, comparable
 
 if TYPE_CHECKING:
     from chimed_rag.safety.reading import Reading
@@ -19,21 +19,24 @@ _KINDS = ("drug", "herb", "germ")
 _ITEM_ENDS = frozenset("。；！？;!?\n")
 
 
-def is_of_another(sentence: Reading, measure: Measure, place: int, sources: Iterable[tuple[Reading, int]]) -> bool:
+def is_of_another(
+    sentence: Reading, measure: Measure, place: int, literature: Callable[[], Sequence[Reading]]
+) -> bool:
     """Whether all places where the literature has a value say it of another thing than the sentence does.
 
     Args:
         sentence: what is said.
         measure: the value.
         place: of the value, in the norm of the sentence.
-        sources: where the literature has that value.
+        literature: all its sentences, asked for where the sentence names something.
     """
-    places = list(sources)
     everywhere = {token.canonical for token in sentence.tokens}
     for kind in _KINDS:
-        mine = _named(sentence, place, kind)
-        if mine and all((others := _named(*one, kind)) and not others & everywhere for one in places):
-            return any(_has_its_own(reading, measure, mine) for reading, _ in places)
+        if mine := _named(sentence, place, kind):
+            readings = literature()
+            places = [(reading, at) for reading in readings for one, at, _ in reading.measures if agree(measure, one)]
+            if places and all((others := _named(*one, kind)) and not others & everywhere for one in places):
+                return any(_has_its_own(reading, measure, mine, kind) for reading in readings)
     return False
 
 
@@ -45,9 +48,8 @@ def _named(reading: Reading, place: int, kind: str) -> set[str]:
     }
 
 
-def _has_its_own(reading: Reading, measure: Measure, names: set[str]) -> bool:
+def _has_its_own(reading: Reading, measure: Measure, names: set[str], kind: str) -> bool:
     """Whether a text says a value of the same sort of one of the names."""
     return any(
-        comparable(measure, other) and any(names & _named(reading, place, kind) for kind in _KINDS)
-        for other, place, _ in reading.measures
+        comparable(measure, other) and names & _named(reading, place, kind) for other, place, _ in reading.measures
     )

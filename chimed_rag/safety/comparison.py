@@ -85,22 +85,16 @@ def numbers(
         same = [one for one in source if agree(said, one[0], before)]
         alike = [one for one in source if comparable(said, one[0]) or (said.unit == "数" and raw_values(one[0]))]
         others = [one for one in alike if one not in same]
-        if same:
-            is_elsewhere = speaks_of_another(found, same, told_cases, source)
-            if is_elsewhere is None:
-                is_elsewhere = is_of_another(sentence, said, place, [(one[2], one[3]) for one in same]) or None
-            if is_elsewhere:
-                return True, f"“{_told(sentence, said, place)}”在原文中说的是另一种情况"
-            for other in others if is_elsewhere is None else ():
-                if all(_is_exchanged(found, one, other) for one in same):
-                    return True, f"“{_told(sentence, said, place)}”不同于原文的“{_told(other[2], other[0], other[3])}”"
-        elif not (
-            any(agree(said, measure, before) for measure in headed)
-            or _follows(found, sources, source)
-            or (not alike and _stands_elsewhere(found, before, passages))
-        ):
+        is_here = same or any(agree(said, measure, before) for measure in headed) or _follows(found, sources, source)
+        if not is_here and (alike or not _stands_elsewhere(found, before, passages)):
             _, nearest = _nearest(surroundings, others or source)
             return True, f"“{said.text}”不同于原文的“{nearest[0].text}”" if nearest else f"原文没有“{said.text}”"
+        is_another = speaks_of_another(found, same, told_cases, source)
+        if is_another or (is_another is None and is_of_another(sentence, said, place, lambda: [*sources, *passages()])):
+            return True, f"“{_told(sentence, said, place)}”在原文中说的是另一种情况"
+        for other in others if same and is_another is None else ():
+            if all(_is_exchanged(found, one, other) for one in same):
+                return True, f"“{_told(sentence, said, place)}”不同于原文的“{_told(other[2], other[0], other[3])}”"
     return True, ""
 
 
