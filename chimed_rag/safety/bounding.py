@@ -13,7 +13,7 @@ from collections.abc import Callable
 from chimed_rag.safety.conversion import Measure
 
 _FORBIDS = re.compile("[不别勿忌禁避莫]|停")
-_ONLY = re.compile("(?:只[能可准许]|[仅限]能?|最多|至多|顶多)[^，。；：]{0,4}$")
+_ONLY = re.compile("(?:只[能可准许]|[仅限]能?|最多|至多|顶多)[^，。；：,;:]{0,4}$")
 _REACHES = re.compile("(?:[可能]?[用加增]?[到至达]|高达)$")
 _FIRST = re.compile("(?:头|前|最初|开始)$")
 _EXTENDS = re.compile("(?:[延增加][长大]?|可)[至到达]$|最[长多大高]$")
@@ -36,13 +36,13 @@ def agrees_otherwise(
         there: what stands before and after that one in its clause.
         agrees: whether two measures say the same.
     """
-    ends = source.low < source.high and source.bound in ("", "reach")
+    ends = source.low < source.high and source.bound in ("", "reach", said.bound)
     if said.low != said.high:
         return False
     around = around[0], said.text + around[1]
     low, high = source._replace(high=source.low, bound=""), source._replace(low=source.high, bound="")
     bare = said._replace(bound="")
-    if ends and said.bound in ("more", "less", "reach"):
+    if ends and said.bound in ("more", "less", "reach", "within"):
         return agrees(bare, low if said.bound == "more" else high)
     if ends and not said.bound and source.low <= 1 and _FIRST.search(around[0]):
         return agrees(bare, high)

@@ -238,6 +238,8 @@ def _nearest(surroundings: Context, found: Sequence[Found]) -> tuple[float, Foun
 
 def _is_idle(measure: Measure, sources: Sequence[Reading], sentence: Reading) -> bool:
     """一次 and 一种 as words, not as counts; 一天 and 24小时 where the literature counts by the day; 每升."""
+    if measure.text in ("二天", "2天", "2日", "二日") and sentence.folded[measure.start - 1 : measure.start] == "第":
+        return any(_NEXT_DAY.search(reading.folded) for reading in sources)
     if measure.unit == "d" and measure.low == measure.high and abs(measure.low - 1) < 1e-9:
         return any(
             "每日" in reading.norm or any(one.per == "day" or one.unit == "次/d" for one, _, _ in reading.measures)
@@ -256,6 +258,7 @@ def _is_idle(measure: Measure, sources: Sequence[Reading], sentence: Reading) ->
     )
 
 
+_NEXT_DAY = re.compile("次[日晨]|翌|隔[日天]|第[二2][日天]")
 _FURTHER = re.compile("[补换加再多少]")
 _CONTAINERS = frozenset("片粒颗丸袋支包瓶滴剂贴喷杯勺匙枚")
 

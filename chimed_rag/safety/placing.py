@@ -26,22 +26,24 @@ _RECOMMENDED = re.compile(
 _AGE = re.compile("[岁龄]")
 _OF_AGE = re.compile("多?大|的?(?:新生|婴|娃|宝|孩|小儿|儿童|幼)")
 _RESTATED = re.compile(r"[(（即]$")
-_DELAYED = re.compile("^[^，。；]*[才再]|即可|就[够行]|也[行可不]|都[行可]")
+_DELAYED = re.compile("^[^，。；,;]*[才再]|即可|就[够行]|也[行可不]|都[行可]")
 _CLASSED = re.compile(
     "属于?|[算叫]|称|诊断|达到|[超够]|已经?|没到|范围|正常|符合|落在|界|线|归[为入到在]|[列划定评判视]为|处[在于]|进入|[分是]"
-    "[^，。]{0,6}[级期度型类]|[轻中重高低]度|到了?[^，。]{0,6}[级期度型]|提示|说明"
+    "[^，。,;]{0,6}[级期度型类]|[轻中重高低]度|到了?[^，。,;]{0,6}[级期度型]|提示|说明"
 )
-_ELAPSED = re.compile("(?:第|[后了病]|[已刚]经?|吃完|[发起]病|受伤|怀孕)[^，。；\ue000-\uf8ff]{0,2}$")
+_ELAPSED = re.compile("(?:第|[后了病]|[已刚]经?|吃完|[发起]病|受伤|怀孕)[^，。；,;\ue000-\uf8ff]{0,2}$")
 _GIVEN = re.compile("(?<![禁慎作忌停])[服用吃给打注滴喝输推灌抽含敷喷吸搽涂补放加减]")
-_REQUIRED = re.compile("^[^，。；]{0,3}[才再](?:能|可|行|安全|停|拔|用)")
-_ADVISED = re.compile("^[^，。；]{0,3}(?:[应须宜]|可以|[要需](?!考虑)|就[能好]|即)")
+_ABOUT = re.compile("^(?:上下|左右|前后)")
+_REQUIRED = re.compile("^[^，。；,;]{0,3}[才再](?:能|可|行|安全|停|拔|用)")
+_ADVISED = re.compile("^[^，。；,;]{0,3}(?:[应须宜]|可以|[要需](?!考虑)|就[能好]|即)")
+_UNTIL = re.compile("[要到等满]")
 _OUTSIDE = re.compile(
     "超[出过]|[高低]过|[高低多少]于|[没未][到达]|不到|达不到|够不上|不够|算不上|不算|还不[算够到]|还早"
-    "|比[^，。]{1,12}[高低多少长短]"
+    "|比[^，。,]{1,12}[高低多少长短]"
 )
 _STRICT = re.compile("超|[高大多长低小少短]于|不[足到满]|未[满达]|[<>＜＞]")
 _ODD = re.compile("多|出头|开外")
-_STOP = re.compile("[。；！？]")
+_STOP = re.compile("[。；！？;!?]")
 _BOUNDED = {"more": 1, "reach": 1, "less": -1, "within": -1}
 _STEPS = frozenset(("分", "级", "期", "度", "型", "类", "代", "第"))
 _AGES = {"after": 1, "before": -1}
@@ -52,7 +54,8 @@ Found = tuple[Measure, Context, "Reading", int]
 
 def cases(said: Measure, context: Context, sentence: Reading, place: int, sources: Sequence[Found]) -> list[Found]:
     """Of what bounds and ranges of the literature a value of a sentence, at `place` of its norm, is a case."""
-    is_bounded = said.bound not in ("", "reach") and not _ODD.search(said.text)
+    is_ago = said.bound == "before" and said.text[-2:] not in ("以前", "之前")
+    is_bounded = said.bound not in ("", "reach") and not is_ago and not _ODD.search(said.text)
     if said.low != said.high or is_bounded or said.text[0] == "达":
         return []
     clause, _ = sentence.clause_at(place)
@@ -64,13 +67,17 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
         return []
     if not is_classed and "约" in before[-10:]:
         return []
-    if said.unit in DOSES and not is_classed and _GIVEN.search(before + after[:6]):
+    is_dose = said.unit in DOSES and not said.text.endswith(("公斤", "kg", "千克"))
+    if is_dose and not is_classed and _GIVEN.search(before + after[:6]):
         return []
     is_age = bool(_AGE.search(said.text) or _OF_AGE.match(after))
     is_span = said.unit in ("d", "月") and not is_age
-    is_elapsed = is_span and bool(_ELAPSED.search(before)) and not _ADVISED.search(after)
-    by_range = is_age or is_elapsed or is_classed or said.unit in _STEPS
+    is_about = bool(_ABOUT.search(after))
+    is_elapsed = is_span and (is_about or bool(_ELAPSED.search(before))) and not _ADVISED.search(after)
+    by_range = is_age or (is_about and not is_dose) or is_elapsed or is_classed or said.unit in _STEPS
     is_delayed = said.unit in ("d", "月") and bool(_DELAYED.search(after))
+    if is_age and not _UNTIL.search(before[-2:]):
+        is_delayed = False
     is_outside = bool(_OUTSIDE.search(after))
     hits, misses = [], []
     for one in sources:
@@ -86,7 +93,10 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
     return [
         hit
         for hit in hits
-        if all(_better(near if hit[0].bound else far, hit[1], miss[1]) <= most for miss in misses)
+        if any(
+            all(_better(here, hit[1], miss[1]) <= most for miss in misses)
+            for here in ((near, far) if hit[0].bound else (far,))
+        )
     ]
 
 
