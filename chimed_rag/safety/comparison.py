@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from chimed_rag.safety.alignment import Window
+from chimed_rag.safety.aspects import is_of_another_aspect
 from chimed_rag.safety.belonging import is_of_another
 from chimed_rag.safety.bounding import agrees_otherwise
 from chimed_rag.safety.contraries import contrary
@@ -82,13 +83,15 @@ def numbers(
     for found in _placed(sentence):
         said, surroundings, _, place = found
         before = sentence.norm[max(0, place - 30) : place] + names
-        same = [one for one in source if agree(said, one[0], before)]
+        same = [one for one in source if agree(said, one[0], before) and not _is_as_often(said, one)]
         alike = [one for one in source if comparable(said, one[0]) or (said.unit == "数" and raw_values(one[0]))]
         others = [one for one in alike if one not in same]
         is_here = same or any(agree(said, measure, before) for measure in headed) or _follows(found, sources, source)
         if not is_here and (alike or not _stands_elsewhere(found, before, passages)):
             _, nearest = _nearest(surroundings, others or source)
             return True, f"“{said.text}”不同于原文的“{nearest[0].text}”" if nearest else f"原文没有“{said.text}”"
+        if is_of_another_aspect(said, sentence, place, [(one[2], one[3]) for one in same]):
+            return True, f"“{_told(sentence, said, place)}”在原文中说的是另一回事"
         is_another = speaks_of_another(found, same, told_cases, source)
         if is_another or (is_another is None and is_of_another(sentence, said, place, lambda: [*sources, *passages()])):
             return True, f"“{_told(sentence, said, place)}”在原文中说的是另一种情况"
@@ -96,6 +99,18 @@ def numbers(
             if all(_is_exchanged(found, one, other) for one in same):
                 return True, f"“{_told(sentence, said, place)}”不同于原文的“{_told(other[2], other[0], other[3])}”"
     return True, ""
+
+
+def _is_as_often(said: Measure, one: Found) -> bool:
+    """Whether a dose that is told by the day is there a single one, taken more or less often."""
+    if said.per != "day" or one[0].per not in ("", "dose"):
+        return False
+    often = [
+        other.low
+        for other, at, _ in one[2].measures
+        if other.unit == "次/d" and one[2].clause_at(at) == one[2].clause_at(one[3]) and 0 < at - one[3] < 4
+    ]
+    return bool(often) and abs(often[0] - 1) > 1e-3
 
 
 def _cases(sentence: Reading, source: Sequence[Found]) -> list[Found]:
