@@ -103,6 +103,8 @@ def numbers(
 
 def _is_as_often(said: Measure, one: Found) -> bool:
     """Whether a dose that is told by the day is there a single one, taken more or less often."""
+    if said.unit == "次/d" and one[0].text in ("一次", "1次"):
+        return any(other.unit == "次/d" for other, _, _ in one[2].measures)
     if said.per != "day" or one[0].per not in ("", "dose"):
         return False
     often = [
@@ -266,6 +268,8 @@ def _is_idle(measure: Measure, sources: Sequence[Reading], sentence: Reading) ->
     is_dose = measure.per == "day" or _FURTHER.search(sentence.folded[max(0, measure.start - 3) : measure.start])
     if is_one and measure.unit in _CONTAINERS and not (measure.bound or is_dose):
         return not any(comparable(measure, one) for reading in sources for one, _, _ in reading.measures)
+    if measure.unit == "第" and measure.text in ("第一次", "第1次"):
+        return not any(one.unit == "第" for reading in sources for one, _, _ in reading.measures)
     return (
         measure.low == measure.high == 1
         and measure.text[:1] in "一1"
