@@ -1,4 +1,4 @@
-"""What a value tells of a drug or a course: when it sets in, when it peaks, how long it lasts, the first or a later dose.
+"""What a value tells: when an effect sets in, when it peaks, how long it lasts, the first dose or a later one.
 
 What is covered: the words of `_TIMES` and `_DOSES` beside a value, as far as the next value of its kind in the clause.
 What is not covered: other aspects, and those that only the clause before names.

@@ -19,9 +19,7 @@ _KINDS = ("drug", "herb", "germ")
 _ITEM_ENDS = frozenset("。；！？;!?\n")
 
 
-def is_of_another(
-    sentence: Reading, measure: Measure, place: int, literature: Callable[[], Sequence[Reading]]
-) -> bool:
+def is_of_another(sentence: Reading, measure: Measure, place: int, literature: Callable[[], Sequence[Reading]]) -> bool:
     """Whether all places where the literature has a value say it of another thing than the sentence does.
 
     Args:

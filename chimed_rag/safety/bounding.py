@@ -61,5 +61,7 @@ def agrees_otherwise(
     if said.bound in ("more", "after") and not source.bound:
         return bool(_WAITS.search("".join(around))) and bool(_KEEPS.search(there[0])) and agrees(bare, low)
     if not said.bound and source.bound == "more":
-        return bool(re.search("[等隔过停]", around[0][-4:])) and bool(_KEEPS.search("".join(there))) and agrees(bare, low)
+        return (
+            bool(re.search("[等隔过停]", around[0][-4:])) and bool(_KEEPS.search("".join(there))) and agrees(bare, low)
+        )
     return False

@@ -108,7 +108,11 @@ _RAW = re.compile(r"\d+(?:\.\d+)?")
 
 def raw_values(source: Measure) -> tuple[float, float] | None:
     """The bare numbers of a laboratory value, a pressure or a share; None for doses, spans, counts and large powers."""
-    if not ("/" in source.unit or _FLOW.search(source.text) or source.unit in ("Pa", "")) or source.unit.startswith("次") or "×" in source.text:
+    if (
+        not ("/" in source.unit or _FLOW.search(source.text) or source.unit in ("Pa", ""))
+        or source.unit.startswith("次")
+        or "×" in source.text
+    ):
         return None
     found = [float(number) for number in _RAW.findall(re.split("[a-zμ/／×%]", source.text, maxsplit=1)[0])]
     return (found[0], found[-1]) if 0 < len(found) < 3 else None

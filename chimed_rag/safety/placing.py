@@ -1,8 +1,10 @@
 """Whether a value that a sentence tells of one case lies where a bound or a range of the literature puts it.
 
 What is covered: 血钠132 where the literature says 低于135, a child of fourteen where it says 15岁以下, a value
-outside a range where the sentence says so (超出, 没到, 够不上), units left out (TSH到12). Of several bounds the one
-decides whose own words the sentence repeats. What is not covered: recommendations (每次45毫克 where 30～60毫克 are
+outside a range where the sentence says so (超出, 没到, 够不上), units left out (TSH到12); ages, times since something
+happened, scores, grades and values that are classed (算中度) in a range. Of several bounds and ranges the one
+decides whose own words the sentence repeats. Where the literature lists values by case (1～3岁2～3g, 4～6岁3～4g), a
+value must be that of the case which the sentence tells. What is not covered: recommendations (每次45毫克 where 30～60毫克 are
 usual), since one value of a range is no range; delays (等半小时再打120); two values at once.
 """
 
@@ -79,7 +81,8 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
     if is_age and not _UNTIL.search(before[-2:]):
         is_delayed = False
     is_outside = bool(_OUTSIDE.search(after))
-    hits, misses = [], []
+    hits: list[Found] = []
+    misses: list[Found] = []
     for one in sources:
         if not _is_alike(said, one[0]) or (_AGE.search(one[0].text) and not is_age):
             continue
@@ -100,7 +103,9 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
     ]
 
 
-def speaks_of_another(found: Found, same: Sequence[Found], hits: Sequence[Found], source: Sequence[Found]) -> bool | None:
+def speaks_of_another(
+    found: Found, same: Sequence[Found], hits: Sequence[Found], source: Sequence[Found]
+) -> bool | None:
     """Whether a value stands in the item of another case than that which the sentence tells (1～3岁2～3g, 4～6岁3～4g).
 
     None where the literature does not list values by case.

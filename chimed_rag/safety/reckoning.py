@@ -37,10 +37,14 @@ def is_reckoned(
         return any(_is_product(one, weights, per_kilo) for one in sentence)
     if _is_product(said, weights, per_kilo):
         return True
-    if said.unit in ("倍", "") and any(_is_fold(said, source, text) for source, text in zip(sources, texts, strict=True)):
+    if said.unit in ("倍", "") and any(
+        _is_fold(said, source, text) for source, text in zip(sources, texts, strict=True)
+    ):
         return True
     return any(
-        _is_of_a_day(said, sentence, source) or _is_at_rate(said, sentence, source) or _is_in_proportion(said, sentence, source)
+        _is_of_a_day(said, sentence, source)
+        or _is_at_rate(said, sentence, source)
+        or _is_in_proportion(said, sentence, source)
         for source in sources
     )
 
@@ -110,7 +114,12 @@ def _is_in_proportion(said: Measure, sentence: Sequence[Measure], source: Sequen
     for one, other in _set_against(source):
         for mine in bare:
             for yours in bare:
-                if said not in (mine, yours) or mine is yours or not _is_scaled(mine, one) or not _is_scaled(yours, other):
+                if (
+                    said not in (mine, yours)
+                    or mine is yours
+                    or not _is_scaled(mine, one)
+                    or not _is_scaled(yours, other)
+                ):
                     continue
                 times = mine.low / one.low
                 if abs(times - 1) > 0.01 and _matches(yours, other, times):
