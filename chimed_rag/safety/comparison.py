@@ -83,7 +83,7 @@ def numbers(
     for found in _placed(sentence):
         said, surroundings, _, place = found
         before = sentence.norm[max(0, place - 30) : place] + names
-        same = [one for one in source if agree(said, one[0], before) and not _is_as_often(said, one)]
+        same = [one for one in source if agree(said, one[0], before) and not _is_taken_otherwise(said, one)]
         alike = [one for one in source if comparable(said, one[0]) or (said.unit == "数" and raw_values(one[0]))]
         others = [one for one in alike if one not in same]
         is_here = same or any(agree(said, measure, before) for measure in headed) or _follows(found, sources, source)
@@ -101,17 +101,13 @@ def numbers(
     return True, ""
 
 
-def _is_as_often(said: Measure, one: Found) -> bool:
+def _is_taken_otherwise(said: Measure, one: Found) -> bool:
     """Whether a dose that is told by the day is there a single one, taken more or less often."""
     if said.unit == "次/d" and one[0].text in ("一次", "1次"):
         return any(other.unit == "次/d" for other, _, _ in one[2].measures)
     if said.per != "day" or one[0].per not in ("", "dose"):
         return False
-    often = [
-        other.low
-        for other, at, _ in one[2].measures
-        if other.unit == "次/d" and one[2].clause_at(at) == one[2].clause_at(one[3]) and 0 < at - one[3] < 4
-    ]
+    often = [other.low for other, at, _ in one[2].measures if other.unit == "次/d" and 0 < at - one[3] < 4]
     return bool(often) and abs(often[0] - 1) > 1e-3
 
 
@@ -132,12 +128,7 @@ def _follows(found: Found, sources: Sequence[Reading], source: Sequence[Found]) 
         or _is_rate(said, sentence, sources)
         or _is_bounded_otherwise(found, source)
         or bool(cases(said, surroundings, sentence, place, source))
-        or is_reckoned(
-            said,
-            _measures(sentence),
-            [_measures(reading) for reading in sources],
-            [reading.folded for reading in sources],
-        )
+        or _is_reckoned(said, sentence, sources)
     )
 
 
@@ -167,13 +158,20 @@ def _sides(reading: Reading, place: int) -> tuple[str, str]:
 
 def _stands_elsewhere(found: Found, before: str, passages: Callable[[], Sequence[Reading]]) -> bool:
     said, surroundings, sentence, place = found
-    elsewhere = _all_placed(passages())
     readings = passages()
-    if any(agree(said, one[0], before) for one in elsewhere) or _is_idle(said, readings, sentence):
-        return True
-    if is_reckoned(said, _measures(sentence), [_measures(one) for one in readings], [one.folded for one in readings]):
-        return True
-    return "岁" in said.text and bool(cases(said, surroundings, sentence, place, elsewhere))
+    elsewhere = _all_placed(readings)
+    return (
+        any(agree(said, one[0], before) for one in elsewhere)
+        or _is_idle(said, readings, sentence)
+        or _is_reckoned(said, sentence, readings)
+        or _is_bounded_otherwise(found, elsewhere)
+        or ("岁" in said.text and bool(cases(said, surroundings, sentence, place, elsewhere)))
+    )
+
+
+def _is_reckoned(said: Measure, sentence: Reading, sources: Sequence[Reading]) -> bool:
+    texts = [reading.folded for reading in sources]
+    return is_reckoned(said, _measures(sentence), [_measures(reading) for reading in sources], texts)
 
 
 def _measures(reading: Reading) -> list[Measure]:

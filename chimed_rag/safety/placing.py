@@ -4,8 +4,8 @@ What is covered: 血钠132 where the literature says 低于135, a child of fourt
 outside a range where the sentence says so (超出, 没到, 够不上), units left out (TSH到12); ages, times since something
 happened, scores, grades and values that are classed (算中度) in a range. Of several bounds and ranges the one
 decides whose own words the sentence repeats. Where the literature lists values by case (1～3岁2～3g, 4～6岁3～4g), a
-value must be that of the case which the sentence tells. What is not covered: recommendations (每次45毫克 where 30～60毫克 are
-usual), since one value of a range is no range; delays (等半小时再打120); two values at once.
+value must be that of the case which the sentence tells. What is not covered: recommendations (每次45毫克 where
+30～60毫克 are usual), since one value of a range is no range; delays (等半小时再打120); two values at once.
 """
 
 from __future__ import annotations
