@@ -102,7 +102,8 @@ def numbers(
 
 
 def _is_taken_otherwise(said: Measure, one: Found) -> bool:
-    """Whether a dose that is told by the day is there a single one, taken more or less often."""
+    """Whether a dose that is told by the day is there a single one, taken more or less often, or a rate (每天一次) the
+    word for a single dose (一次6g)."""
     if said.unit == "次/d" and one[0].text in ("一次", "1次"):
         return any(other.unit == "次/d" for other, _, _ in one[2].measures)
     if said.per != "day" or one[0].per not in ("", "dose"):
