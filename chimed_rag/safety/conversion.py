@@ -102,12 +102,17 @@ CONTRARY_BOUNDS = frozenset(
 """Bounds of which one excludes the other."""
 
 
+_FLOW = re.compile("/[ ]?(?:min|分)", re.IGNORECASE)
 _RAW = re.compile(r"\d+(?:\.\d+)?")
 
 
 def raw_values(source: Measure) -> tuple[float, float] | None:
     """The bare numbers of a laboratory value, a pressure or a share; None for doses, spans, counts and large powers."""
-    if not ("/" in source.unit or source.unit in ("Pa", "")) or source.unit.startswith("次") or "×" in source.text:
+    if (
+        not ("/" in source.unit or _FLOW.search(source.text) or source.unit in ("Pa", ""))
+        or source.unit.startswith("次")
+        or "×" in source.text
+    ):
         return None
     found = [float(number) for number in _RAW.findall(re.split("[a-zμ/／×%]", source.text, maxsplit=1)[0])]
     return (found[0], found[-1]) if 0 < len(found) < 3 else None
@@ -137,6 +142,8 @@ def agree(said: Measure, source: Measure, before: str = "") -> bool:
     factor = _factor(said.unit, source.unit, mass)
     if factor is None or not factor:
         return False
+    if said.unit == source.unit == "L" and _FLOW.search(source.text) and not said.per:
+        factor = 1440.0  # 氧流量3升
     if said.bound == source.bound == "within" and said.low == said.high:
         said = said._replace(low=source.low)  # 24小时内, where the literature says 12～24小时内
     if said.text.endswith("成多") and source.low == source.high:
@@ -174,6 +181,9 @@ def _factor(one: str, other: str, molar_mass: float) -> float | None:
         {"代", "第"},
         {"颗", "片"},
         {"颗", "粒"},
+        {"丸", "粒"},
+        {"颗", "丸"},
+        {"度", "℃"},
     ):
         return 1.0
     if "数" in pair and "次" in pair:

@@ -16,7 +16,8 @@ from chimed_rag.safety.conversion import DOSES, UNITS, Measure, base_unit
 from chimed_rag.text import fold
 
 _LESS = (
-    "(?:不|未|勿|别|没有?)[得应可能要宜会]?(?:超过|高于|大于|多于|超出|长于|晚于|过|超)|至多|最多|顶多|最高|最大|最长|上限|低于"
+    "(?:不|未|勿|莫|甭|别|没有?)[得应可能要宜会让该]?(?:超过|高于|大于|多于|超出|长于|晚于|[拖多大高长晚迟升涨拉久]?过|超)"
+    "|至多|最多|顶多|最高|最大|最长|上限(?!的?$)|低于"
     "|少于|小于|短于|不足|不到|不满|未满|未达|早于|[<≤≦＜﹤]=?"
 )
 _MORE = (
@@ -24,10 +25,10 @@ _MORE = (
     "|[>≥≧＞﹥]=?"
 )
 _BOUND_BEFORE = re.compile(
-    rf"(?:(?P<less>{_LESS})|(?P<more>{_MORE})|(?P<reach>达到?|满))(?P<filler>[^，。；：、,;\d<>≤≥才就]{{0,7}})$"
+    rf"(?:(?P<less>{_LESS})|(?P<more>{_MORE})|(?P<reach>达到?|满|[等留吃用服喝睡隔吸查观][满足够]))(?P<filler>[^，。；：、,;\d<>≤≥才就]{{0,7}})$"
 )
 _PAST = re.compile("(?:年[逾过]|(?<![不未别没经通])(?:超过|过了?))[ ]?$")
-_DELAY = re.compile("(?:[拖超]过了?|(?<![不未别没经通吃用服])过了)[ ]?$")
+_DELAY = re.compile("(?:(?<![不未别勿莫没要会得能宜])[拖超]过了?|(?<![不未别没经通吃用服])过了)[ ]?$")
 _SPAN_ENDS = frozenset("天日周年月时期拜钟头秒")
 _MODAL = re.compile("[应可须宜能需要必不]")
 _BOUND_AFTER = re.compile(
@@ -42,7 +43,8 @@ _PER_BEFORE = re.compile(
 _DAILY = re.compile(r"(?:每日|一日|每天|一天|日|全天|24小时|24h|每24小时)(?:[^，。；：、,;\d每]{0,8})$")
 _PERIODS = re.compile(r"每(?P<what>分钟?|个?(?:小时|钟头|星期|礼拜|月)|周|年)[^，。；：、,;\d每]{0,10}$")
 _PER_KILO = re.compile(r"每(?:公斤|千克|kg)(?:体重)?[^，。；：、,;\d]{0,6}$")
-_PER_MINUTE = re.compile(r"每分钟[^，。；：、,;\d]{0,6}$")
+_PER_VOLUME = re.compile(r"每(?P<what>升|分升|毫升)$")
+_PER_MINUTE = re.compile(r"每分钟[^，。；：、,;\d]{0,8}$")
 _PER_HOUR = re.compile(r"每小时[^，。；：、,;\d]{0,10}$")
 _EACH = re.compile("每(?P<what>年|个?月|周|星期|升|毫升)(?![一二两三四五六七八九十\\d])")
 _EVERY_OTHER_DAY = re.compile(r"(?:每?隔[一1]?[日天]|qod)(?:[^，。；：、,;\d]{0,3}?(?:一|1)次)?")
@@ -50,7 +52,7 @@ _HALF = re.compile("半(?=[^年月天日小时周岁片粒]|$)")
 _TENTHS = re.compile("(?:[一二三四五六七八九]|(?<=度)\\d)(?![\\d个克两斤天年岁次点十百成分种日周月片粒小])")  # 一升七
 _SAME_LENGTH = re.compile("之(?=[内前后上下])")  # 5分钟之内 as 5分钟以内
 _ORDINAL = re.compile(
-    r"第(?P<number>\d{1,3}|[一二三四五六七八九十])(?!选择|时间|线|位的|诊断|步|件|要|考虑|反应|印象|大[病死]|\d|[～~至到-]|[天周日月年]|小时)"
+    r"第(?P<number>\d{1,3}|[一二三四五六七八九十])(?!心?音|选择|时间|线|位的|诊断|步|件|要|考虑|反应|印象|大[病死]|\d|[～~至到-]|[天周日月年]|小时)"
     r"(?:[剂针次个位代](?!表))?|首(?P<first>[次剂针])"
 )
 _ROMAN = {"ⅰ": 1, "ⅱ": 2, "ⅲ": 3, "ⅳ": 4, "ⅴ": 5, "ⅵ": 6, "i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
@@ -68,7 +70,10 @@ _FRACTION = re.compile(
     r"|百分之(?P<percent>\d{1,3}(?:\.\d{1,3})?|[一二三四五六七八九十]{1,3})"
     r"(?:[到至~～-](?:百分之)?(?P<percent_high>\d{1,3}|[一二三四五六七八九十]{1,3})(?![天日周月年岁次例]))?|一半|半数"
 )
-_BARE = re.compile(r"(?<![a-z0-9.\-])\d{1,9}(?:\.\d{1,6})?(?![a-z0-9.])(?!-[a-z])")
+_PART = re.compile(r"(?<![\d./])(?P<top>\d)/(?P<bottom>\d{1,2})[ ]?(?P<unit>[片粒丸袋支包瓶])(?!剂)")
+_BARE = re.compile(
+    r"(?<![a-z0-9.\-])(?<![碘锶锝铯钴镭钇镓铟铊钐镥碳氟磷氢])\d{1,9}(?:\.\d{1,6})?(?![a-z0-9.])(?!-[a-z一-龥])"
+)
 _NUMBERISH = re.compile("[0-9首每一二三四五六七八九十两半隔ⅰ-ⅵ]|qd|qn|qod|bid|tid|qid|iv|i型|i期|i级")
 
 
@@ -90,7 +95,14 @@ def measures(text: str) -> list[Measure]:
     for match in _ORDINAL.finditer(folded):
         value = 1.0 if match["first"] else _small(match["number"])
         keep(*match.span(), value, value, "第")
+    for match in _PART.finditer(folded):
+        value = float(match["top"]) / (float(match["bottom"]) or 1.0)
+        unit, factor, per = base_unit(canonical_unit(match["unit"]))
+        found_per = _PER_BEFORE.search(folded[max(0, match.start() - 14) : match.start()])
+        keep(*match.span(), value * factor, value * factor, unit, per=str(found_per.lastgroup) if found_per else per)
     for match in _FRACTION.finditer(folded):
+        if any(taken[match.start() : match.end()]):
+            continue
         if match["high_top"]:  # 1/10~1/3, of which 10~1 is no range
             high = float(match["high_top"]) / (float(match["high_bottom"]) or 1.0)
             keep(*match.span(), _fraction(match), high, "")
@@ -149,6 +161,10 @@ _POINT = re.compile(
 _OVER = re.compile(
     "(?<=[摩尔克升次米g])每(?=毫升|分升|公?升|分钟?|小时|千克|公斤|毫克|克)|(?<=[克升次gLl])每(?=[天日](?![一二两三四\\d]|分))"
 )
+_EVERY_SO_OFTEN = re.compile(
+    "(?P<period>每隔?(?:\\d{1,2}|[一二两三四五六七八九十]{1,3})个?(?:小时|钟头|[天日周])|每[天日周])"
+    "(?P<how>[口内]?[吃喝服用打滴喷涂抹换测查做吸洗含注])(?P<times>[一1]次)"
+)
 _COLLOQUIAL = str.maketrans("俩仨", "两三")
 
 
@@ -162,6 +178,8 @@ def _plain(text: str) -> str:
         text = _POINT.sub(_decimal, text)
     if "每" in text:
         text = _OVER.sub("/", text)
+    if "每" in text:
+        text = _EVERY_SO_OFTEN.sub(lambda found: " " * len(found["how"]) + found["period"] + found["times"], text)
     if "个" in text:
         text = text.replace("个把", "1个")
         text = _ABOUT.sub(lambda found: f"{_HAN[found[1]]}~{_HAN[found[2]]}", text)
@@ -291,11 +309,14 @@ def _dose(text: str, quantity: Quantity, found: list[Measure]) -> tuple[int, int
     before = text[max(0, start - 14) : start]
     if not per and unit in DOSES and (found_per := _PER_BEFORE.search(before)):
         per = str(found_per.lastgroup)
+    if unit == "g" and (volume := _PER_VOLUME.search(before)):
+        unit, factor = "g/L", factor / UNITS[canonical_unit(volume["what"])][1]
+        begin = min(begin, max(0, start - 14) + volume.start())
     if unit in DOSES and "/" not in unit and (kilo := _PER_KILO.search(before)):
         unit, begin = unit + "/kg", min(begin, max(0, start - 14) + kilo.start())
     if unit in DOSES and not per and _PER_HOUR.search(before):
         per, factor = "day", factor * 24
-    if unit == "L" and not per and _PER_MINUTE.search(before):
+    if unit in DOSES and "/" not in unit and not per and _PER_MINUTE.search(before):
         per, factor = "day", factor * 1440
     if unit == "次" and (often := _PERIODS.search(before)):
         base, scale = UNITS.get(canonical_unit(often["what"].replace("个", "")), ("d", 1 / 1440))

@@ -1,9 +1,11 @@
 """Whether a value that a sentence tells of one case lies where a bound or a range of the literature puts it.
 
 What is covered: 血钠132 where the literature says 低于135, a child of fourteen where it says 15岁以下, a value
-outside a range where the sentence says so (超出, 没到, 够不上), units left out (TSH到12). Of several bounds the one
-decides whose own words the sentence repeats. What is not covered: recommendations (每次45毫克 where 30～60毫克 are
-usual), since one value of a range is no range; delays (等半小时再打120); two values at once.
+outside a range where the sentence says so (超出, 没到, 够不上), units left out (TSH到12); ages, times since something
+happened, scores, grades and values that are classed (算中度) in a range. Of several bounds and ranges the one
+decides whose own words the sentence repeats. Where the literature lists values by case (1～3岁2～3g, 4～6岁3～4g), a
+value must be that of the case which the sentence tells. What is not covered: recommendations (每次45毫克 where
+30～60毫克 are usual), since one value of a range is no range; delays (等半小时再打120); two values at once.
 """
 
 from __future__ import annotations
@@ -20,50 +22,123 @@ if TYPE_CHECKING:
     from chimed_rag.safety.reading import Reading
 
 _RECOMMENDED = re.compile(
-    "一般|通常|常用|常规|最[大高多少低长短佳好]|起始|推荐|建议|参考|正常|界值|标准|目标|控制|维持|疗程|每[次天日周月年隔]|[一单]次"
-    "|[应宜需须可]|至少|先|等|隔|提前|推迟|只要|半衰期|期为|约"
+    "一般|通常|常用|常规|最[大高多少低长短佳好]|起始|推荐|建议|参考|正常(?!上限|[人值的])|界值|标准(?!化)|目标|控制|维持|疗程|每[次天日周月年隔]|[一单]次"
+    "|[应宜需须可]|至少|先|等|隔|提前|推迟|只要|半衰期|期为"
 )
 _AGE = re.compile("[岁龄]")
-_OF_AGE = re.compile("多?大|的?(?:新生|婴|娃|宝|孩|小儿)")
+_OF_AGE = re.compile("多?大|的?(?:新生|婴|娃|宝|孩|小儿|儿童|幼)")
 _RESTATED = re.compile(r"[(（即]$")
-_DELAYED = re.compile("[才再]|即可|就[够行]|也[行可不]|都[行可]")
-_CLASSED = re.compile("属于?|[算叫]|称|诊断|达到|[超够]|已经?|没到|范围|正常|符合|落在|界|线")
+_DELAYED = re.compile("^[^，。；,;]*[才再]|即可|就[够行]|也[行可不]|都[行可]")
+_CLASSED = re.compile(
+    "属于?|[算叫]|称|诊断|达到|[超够]|已经?|没到|范围|正常|符合|落在|界|线|归[为入到在]|[列划定评判视]为|处[在于]|进入|[分是]"
+    "[^，。,;]{0,6}[级期度型类]|[轻中重高低]度|到了?[^，。,;]{0,6}[级期度型]|提示|说明"
+)
+_ELAPSED = re.compile("(?:第|[后了病]|[已刚]经?|吃完|[发起]病|受伤|怀孕)[^，。；,;\ue000-\uf8ff]{0,2}$")
+_GIVEN = re.compile("(?<![禁慎作忌停])[服用吃给打注滴喝输推灌抽含敷喷吸搽涂补放加减]")
+_ABOUT = re.compile("^(?:上下|左右|前后)")
+_REQUIRED = re.compile("^[^，。；,;]{0,3}[才再](?:能|可|行|安全|停|拔|用)")
+_ADVISED = re.compile("^[^，。；,;]{0,3}(?:[应须宜]|可以|[要需](?!考虑)|就[能好]|即)")
+_UNTIL = re.compile("[要到等满]")
 _OUTSIDE = re.compile(
     "超[出过]|[高低]过|[高低多少]于|[没未][到达]|不到|达不到|够不上|不够|算不上|不算|还不[算够到]|还早"
-    "|比[^，。]{1,12}[高低多少长短]"
+    "|比[^，。,]{1,12}[高低多少长短]"
 )
 _STRICT = re.compile("超|[高大多长低小少短]于|不[足到满]|未[满达]|[<>＜＞]")
 _ODD = re.compile("多|出头|开外")
+_STOP = re.compile("[。；！？;!?]")
 _BOUNDED = {"more": 1, "reach": 1, "less": -1, "within": -1}
+_STEPS = frozenset(("分", "级", "期", "度", "型", "类", "代", "第"))
 _AGES = {"after": 1, "before": -1}
-_FITS = 0.3
+_FITS, _CLASS_FITS = 0.3, 0.2
 
 Found = tuple[Measure, Context, "Reading", int]
 
 
-def is_placed(said: Measure, context: Context, sentence: Reading, place: int, sources: Sequence[Found]) -> bool:
-    """Whether a value of a sentence, at `place` of its norm, is a case of what the literature says."""
-    is_bounded = said.bound not in ("", "reach") and not _ODD.search(said.text)
+def cases(said: Measure, context: Context, sentence: Reading, place: int, sources: Sequence[Found]) -> list[Found]:
+    """Of what bounds and ranges of the literature a value of a sentence, at `place` of its norm, is a case."""
+    is_ago = said.bound == "before" and said.text[-2:] not in ("以前", "之前")
+    is_bounded = said.bound not in ("", "reach") and not is_ago and not _ODD.search(said.text)
     if said.low != said.high or is_bounded or said.text[0] == "达":
-        return False
+        return []
     clause, _ = sentence.clause_at(place)
     before, after = sentence.norm[clause:place], sentence.norm[place + 1 : place + 40]
     if _RECOMMENDED.search(before[-10:]) or _RESTATED.search(before):
-        return False
+        return []
     is_classed = bool(_CLASSED.search(after))
+    if _REQUIRED.search(after):
+        return []
+    if not is_classed and "约" in before[-10:]:
+        return []
+    is_dose = said.unit in DOSES and not said.text.endswith(("公斤", "kg", "千克"))
+    if is_dose and not is_classed and _GIVEN.search(before + after[:6]):
+        return []
     is_age = bool(_AGE.search(said.text) or _OF_AGE.match(after))
-    alike = [one for one in sources if _is_alike(said, one[0]) and (is_age or not _AGE.search(one[0].text))]
-    bounds = [(one, _interval(one[0], said)) for one in alike]
-    bounds = [(one, span) for one, span in bounds if one[0].bound or (span[0] < span[1] and is_classed)]
-    if said.unit in DOSES and not is_classed:
-        return False
+    is_span = said.unit in ("d", "月") and not is_age
+    is_about = bool(_ABOUT.search(after))
+    is_elapsed = is_span and (is_about or bool(_ELAPSED.search(before))) and not _ADVISED.search(after)
+    by_range = is_age or (is_about and not is_dose) or is_elapsed or is_classed or said.unit in _STEPS
     is_delayed = said.unit in ("d", "月") and bool(_DELAYED.search(after))
-    bounds = [(one, span) for one, span in bounds if not is_delayed or one[0].bound in ("less", "within")]
+    if is_age and not _UNTIL.search(before[-2:]):
+        is_delayed = False
     is_outside = bool(_OUTSIDE.search(after))
-    hits = [one for one, span in bounds if _holds(said, one[0], span) != is_outside]
-    misses = [one for one, span in bounds if _holds(said, one[0], span) == is_outside]
-    here = context.clause
-    return any(all(_better(here, hit[1], miss[1]) <= _FITS for miss in misses) for hit in hits)
+    hits: list[Found] = []
+    misses: list[Found] = []
+    for one in sources:
+        if not _is_alike(said, one[0]) or (_AGE.search(one[0].text) and not is_age):
+            continue
+        low, high = _interval(one[0], said)
+        if is_delayed and one[0].bound not in ("less", "within"):
+            continue
+        if one[0].bound or (low < high and by_range):
+            (hits if _holds(said, one[0], (low, high)) != is_outside else misses).append(one)
+    near, far = context.clause, context.clause | frozenset(_to_the_next(said, sentence, place))
+    most = _CLASS_FITS if is_classed else _FITS
+    return [
+        hit
+        for hit in hits
+        if any(
+            all(_better(here, hit[1], miss[1]) <= most for miss in misses)
+            for here in ((near, far) if hit[0].bound else (far,))
+        )
+    ]
+
+
+def speaks_of_another(
+    found: Found, same: Sequence[Found], hits: Sequence[Found], source: Sequence[Found]
+) -> bool | None:
+    """Whether a value stands in the item of another case than that which the sentence tells (1～3岁2～3g, 4～6岁3～4g).
+
+    None where the literature does not list values by case.
+
+    Args:
+        found: the value.
+        same: where the literature has it.
+        hits: the bounds and ranges of which the sentence tells a case.
+        source: all measures of the literature.
+    """
+    answers = []
+    for hit in hits:
+        if comparable(found[0], hit[0]) or found[0].unit not in DOSES:
+            continue
+        heads = [one[3] for one in source if one[2] is hit[2] and comparable(one[0], hit[0])]
+        own = [_head(one, heads) for one in same if one[2] is hit[2]]
+        own = [head for head in own if head is not None]
+        if len(heads) > 1 and own:
+            answers.append(hit[3] not in own)
+    return all(answers) if answers else None
+
+
+def _head(one: Found, heads: Sequence[int]) -> int | None:
+    """The place of the last of some measures before another in its item of a list."""
+    low = max(one[2].norm.rfind(end, 0, one[3]) for end in "。；;\n")
+    return max((head for head in heads if low < head < one[3]), default=None)
+
+
+def _to_the_next(said: Measure, sentence: Reading, place: int) -> str:
+    """What a sentence says after a value, as far as the next of its kind."""
+    others = [at for other, at, _ in sentence.measures if at > place and comparable(said, other)]
+    following = sentence.norm[place + 1 : min(others, default=len(sentence.norm))]
+    return _STOP.split(following, maxsplit=1)[0]
 
 
 def _is_alike(said: Measure, source: Measure) -> bool:
