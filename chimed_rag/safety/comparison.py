@@ -14,6 +14,7 @@ from typing import Literal
 from chimed_rag.safety.alignment import Window
 from chimed_rag.safety.contraries import contrary
 from chimed_rag.safety.conversion import Measure, agree, comparable
+from chimed_rag.safety.items import misplaced
 from chimed_rag.safety.marks import SWAPPED, fits_better
 from chimed_rag.safety.naming import naming
 from chimed_rag.safety.negation import negation
@@ -49,7 +50,10 @@ def compare(
         negation(sentence, sources, context),
         _first_fault(strength(sentence, sources, context, used), lambda: contrary(sentence, sources)),
         population(sentence, window, context, used),
-        _first_fault(naming(sentence, window, context), lambda: exchanged(sentence, sources, window.passages)),
+        _first_fault(
+            naming(sentence, window, context),
+            lambda: exchanged(sentence, sources, window.passages) or misplaced(sentence, window.passages(), context),
+        ),
     )
     return {
         name: ("failed" if fault else "passed" if applies else "not_applicable", fault)
