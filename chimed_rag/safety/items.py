@@ -27,7 +27,7 @@ _HEADING = re.compile("([^:：,，、()（）]{1,24}?)(?:[(（][^)）]*[)）])?[
 _ASPECT = re.compile(
     "治疗|诊断|鉴别|表现|病因|机制|病机|分[型期级度类]|辨证|检查|体征|症状|并发症|预后|指征|适应证|禁忌|用法|用量|不良反应"
     "|处理|预防|护理|急救|外治|内治|手术|原则|病理|特点|时间|方法|要点|监测|目标|标准|饮食|复查|疗程|剂量|常用药|首选|例外"
-    "|注意|命名|顺序|辅助|影像|ct|x线|mri|实验室|抢救|搬运|随访|定义|流行|危险因素|评分|包括|(?:出现|见于|作用)$"
+    "|注意|命名|顺序|辅助|影像|电图|超声|血象|髓象|ct|x线|mri|实验室|抢救|搬运|随访|定义|流行|危险因素|评分|包括|(?:出现|见于|作用)$"
 )
 """Headings that name an aspect of a thing, not a thing."""
 _FORMS = "汤|散|丸|颗粒|口服液|胶囊|糖浆|饮|丹|注射液|液"
@@ -45,9 +45,10 @@ _NOT_IN_NAME = re.compile("出现|治|为|用|服|含|方|宜|的|不|所|[和�
 _JOINS = re.compile("[和与或及、]")
 _COMPOUND = frozenset("、和与及依性类化抗受")  # 葡萄糖依赖性 is no 葡萄糖
 _MASS = re.compile("g|μ|ml|U|万", re.IGNORECASE)
-_MEDICINE, _ASPECTS, _HEADED = "medicine", "aspect", "heading"
-_KINDS = {"drug": _MEDICINE, "herb": _MEDICINE, "germ": "germ"}
+_NAMED, _ASPECTS, _HEADED = "name", "aspect", "heading"
+_KINDS = {"drug": _NAMED, "herb": _NAMED, "germ": _NAMED}
 _MIN_TOLD = 2
+_SHORT = 6  # characters of a name of which half is enough to be said; of a longer one two thirds
 
 Topic = tuple[str, str]
 """The kind of an item and what it is about."""
@@ -98,12 +99,11 @@ def misplaced(sentence: Reading, passages: Sequence[Reading], context: Sequence[
     for item in items:
         for sign in item.told:
             holding[sign].append(item)
-    titles = "".join(reading.norm for reading in context)
+    alone = [reading.norm for reading in context if not _JOINS.search(reading.norm)]
     for group in groups:
         for kind in dict.fromkeys(kind for kind, _ in sorted(group.topics)):
             mine = frozenset(topic for topic in group.topics if topic[0] == kind)
-            titled = [name for other, name in topics if other == kind and name in titles]
-            if len(titled) < 2 and any(name in titled for _, name in mine):
+            if any(name in title for _, name in mine for title in alone):
                 continue
             others = frozenset() if len(groups) > 1 else named
             other = _told_of_another(sentence, group, mine, others, holding)
@@ -159,7 +159,7 @@ def _is_same(name: str, words: str, mine: Iterable[str]) -> bool:
     """Whether a name is one of `mine`, wider or narrower, or half of it is said apart from them."""
     if any(name in one or one in name or set(name) == set(one) for one in mine):
         return True
-    least = max(2, (len(name) + 1) // 2)
+    least = max(2, (len(name) + 1) // 2) if len(name) <= _SHORT else -(-2 * len(name) // 3)
     pieces = {name[at : at + least] for at in range(len(name) - least + 1)}
     return any(piece in words and not any(piece in one for one in mine) for piece in pieces)
 
@@ -190,7 +190,7 @@ def _is_named(topic: Topic, words: str, whole: Sequence[str]) -> bool:
     """Whether words name a topic: wholly, or by its first half where they name no other one that begins alike."""
     kind, name = topic
     size = _prefix(name, words)
-    if size == len(name) or kind == _MEDICINE:
+    if size == len(name) or kind == _NAMED:
         return size == len(name) > 1
     return size >= max(2, len(name) / 2) and not any(one.startswith(name[:size]) for one in whole)
 
@@ -202,7 +202,8 @@ def _items(passages: tuple[Reading, ...], context: tuple[Reading, ...]) -> list[
     names = [name for name in titles if len(name) > 1]
     ends = ["。", *(reading.norm[-1:] for reading in passages)]
     parts = [part for reading, before in zip(passages, ends, strict=False) for part in _parts(reading, before, names)]
-    kinds = Counter(kind for kind, _ in {part.topic for part in parts})
+    headed = {name for kind, name in {part.topic for part in parts} if kind == _HEADED}
+    kinds = Counter(kind for kind, name in {part.topic for part in parts} if kind in _LONE or name not in headed)
     topics = [part.topic if kinds[part.topic[0]] > 1 or part.topic[0] in _LONE else _NONE for part in parts]
     owned = list(_owned(parts, topics))
     every = {topic for found in owned for topic in found if len(topic[1]) > 1}
@@ -217,7 +218,7 @@ def _items(passages: tuple[Reading, ...], context: tuple[Reading, ...]) -> list[
 
 
 _NONE: Topic = ("", "")
-_LONE = frozenset((_MEDICINE, _ASPECTS, _HEADED, "germ"))
+_LONE = frozenset((_NAMED, _ASPECTS, _HEADED))
 """Kinds of which one item may stand alone among those of others."""
 
 
@@ -267,7 +268,7 @@ def _parts(reading: Reading, before: str, titles: Sequence[str]) -> Iterator[_Pa
             starts.append((after, inner))
         for comma in _COMMA.finditer(norm, max(begin, after), end):
             at, (kind, name) = comma.end(), starts[-1][1]
-            if kind not in (_MEDICINE, "germ") or norm.count("(", begin, at) > norm.count(")", begin, at):
+            if kind != _NAMED or norm.count("(", begin, at) > norm.count(")", begin, at):
                 continue
             other = _name(reading, at, titles, drugs)
             if other[0] == kind and other[1] != name and norm[at + len(other[1])] not in ",，;；。":
@@ -292,7 +293,7 @@ def _heading(reading: Reading, begin: int, end: int) -> tuple[Topic, int]:
     if _ASPECT.search(match[1]):
         return (_ASPECTS, match[1]), match.end()
     token = next((one for one in reading.tokens if one.start == start and one.kind in ("drug", "herb")), None)
-    return _checked((_MEDICINE if token else _HEADED, match[1])), match.end()
+    return _checked((_NAMED if token else _HEADED, match[1])), match.end()
 
 
 def _opening(reading: Reading, start: int, end: int, titles: Sequence[str], drugs: Mapping[int, int]) -> Topic:
@@ -301,10 +302,10 @@ def _opening(reading: Reading, start: int, end: int, titles: Sequence[str], drug
     if named != _NONE:
         return named
     if tasted := _TASTED.match(reading.norm, start, end):
-        return _checked((_MEDICINE, tasted[1]))
+        return _checked((_NAMED, tasted[1]))
     dosed = _DOSED.match(reading.norm, start, end)
     if dosed and any(at == dosed.end() - 1 and _MASS.search(one.text) for one, at, _ in reading.measures):
-        return _checked((_MEDICINE, dosed[1]))
+        return _checked((_NAMED, dosed[1]))
     return _class(reading.norm, start, end)
 
 
@@ -313,22 +314,22 @@ def _name(reading: Reading, start: int, titles: Sequence[str], drugs: Mapping[in
     norm = reading.norm
     for name in titles:
         if norm.startswith(name, start) and norm[start + len(name) : start + len(name) + 1] not in _COMPOUND:
-            return _checked((_MEDICINE, name))
+            return _checked((_NAMED, name))
     for token in reading.tokens:
         if token.start == start and token.kind in _KINDS and norm[token.end : token.end + 1] not in _COMPOUND:
             return _checked((_KINDS[token.kind], token.canonical))
-    return _checked((_MEDICINE, norm[start : drugs[start]])) if start in drugs else _NONE
+    return _checked((_NAMED, norm[start : drugs[start]])) if start in drugs else _NONE
 
 
 def _class(norm: str, start: int, end: int) -> Topic:
     match = _CLASSED.match(norm, start, end)
     if not match:
         return _NONE
-    return _checked((_MEDICINE if re.fullmatch(_FORMS, match[2]) else match[2], match[1]))
+    return _checked((_NAMED if re.fullmatch(_FORMS, match[2]) else match[2], match[1]))
 
 
 def _checked(topic: Topic) -> Topic:
     """A topic, unless its words are those of a sentence."""
     kind, name = topic
-    wrong = (_JOINS if kind in (_HEADED, "germ") else _NOT_IN_NAME).search(name)
+    wrong = (_JOINS if kind == _HEADED else _NOT_IN_NAME).search(name)
     return _NONE if wrong or len(name) < 2 or _NO_NAME.match(name) else topic
