@@ -48,7 +48,7 @@ def compare(
     results = (
         numbers(sentence, sources, context, window.passages),
         negation(sentence, sources, context),
-        _first_fault(strength(sentence, sources, context, used), lambda: contrary(sentence, sources)),
+        _first_fault(strength(sentence, sources, context, used), lambda: contrary(sentence, sources, window.passages)),
         population(sentence, window, context, used),
         _first_fault(
             naming(sentence, window, context),
