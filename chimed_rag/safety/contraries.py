@@ -5,7 +5,8 @@ What is covered, each told from whole clauses or sentences of the window and not
 `alone`: doing by oneself what the literature leaves to a doctor;
 `permitted`: what the literature forbids or denies, said by a sentence that denies nothing;
 `recommended`: what the literature forbids or is wary of, in a list before or after the word that says so, recommended;
-and what `directions` and `orders` find. What is not covered: contraries by knowledge of the world (palm for elbow).
+and what `superlatives`, `directions` and `orders` find. What is not covered: contraries by knowledge of the world (palm
+for elbow).
 Tried: what a sentence denies and the literature says without a denial; it failed as many right sentences as wrong ones.
 """
 
@@ -18,6 +19,7 @@ from itertools import pairwise
 from chimed_rag.safety.directions import turned
 from chimed_rag.safety.orders import reordered
 from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.superlatives import misgiven
 
 _CLAUSE = re.compile("[^，。；！？：,;!?:\n]+")
 _DENIED = re.compile(
@@ -31,13 +33,14 @@ def contrary(sentence: Reading, sources: Sequence[Reading], passages: Callable[[
     Args:
         sentence: what is said.
         sources: the window of the literature.
-        passages: all sentences of the passages, asked for when a sentence recommends something.
+        passages: all sentences of the passages, asked for when a sentence recommends or ranks something.
     """
     return (
         reassured(sentence, sources)
         or alone(sentence, sources)
         or permitted(sentence, sources)
         or recommended(sentence, passages)
+        or misgiven(sentence, passages)
         or turned(sentence, sources)
         or reordered(sentence, sources)
     )
@@ -61,7 +64,7 @@ _URGENT = re.compile("120|急诊|急救|就医|就诊|医院|复诊|停药|停�
 _DEFERS = re.compile(
     "就(?:好|行|成|可以|没事|会好|能好|缓过来|过去)|即可"
     "|(?:没什么|没|无|不)(?:事|关系|妨|碍|碍事|要紧|打紧|大碍|大事|问题|危险)(?!先|后|前|发)"
-    "|(?:不用|不必|不需要?|别|用不着)(?:管|理|理会|处理|担心|急|着急|紧张|慌|看医生|去医院|就医)|不急"
+    "|(?:不用|不必|不需要?|别|用不着)(?:管|理|理会|处理|担心|急(?!着)|急着(?:去|就医|上医|叫|送|找|看(?:医|大夫|病))|着急|紧张|慌|看医生|去医院|就医)|不急"
     "|不(?:管|理)(?:它|他|她|就)|没必要|放心"
     "|歇(?:歇|会|几|一)|躺(?:会|一会|下休)|忍|睡一?觉|熬|扛|挺一挺|缓一?缓|拖(?!久|延)"
     "|等[^，。；]{0,12}(?:再|时|后|下)|晚点|过后再|先?观察|留观|在家|热敷"
@@ -80,6 +83,8 @@ def reassured(sentence: Reading, sources: Sequence[Reading]) -> str:
     home = _home(sentence, sources)
     said = _affirmed(_DEFERS, sentence.folded)
     if home is None or not said or _HELP_COMES.search(sentence.folded):
+        return ""
+    if any(said in reading.folded for reading in sources):
         return ""
     urgent = _affirmed(_URGENT, home.folded)
     if not urgent or _affirmed(_DEFERS, home.folded):
