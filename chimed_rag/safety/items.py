@@ -245,6 +245,8 @@ def _owned(parts: Sequence[_Part], topics: Sequence[Topic]) -> Iterator[frozense
             now[kind] = {name}
         elif kind:
             now.pop(_ASPECTS, None)
+            if kind == _HEADED:
+                now.pop(_NAMED, None)
             now[kind] = {name}
             opened.append((kind, name))
         for one, names in now.items():
@@ -292,8 +294,7 @@ def _heading(reading: Reading, begin: int, end: int) -> tuple[Topic, int]:
         return _NONE, 0
     if _ASPECT.search(match[1]):
         return (_ASPECTS, match[1]), match.end()
-    token = next((one for one in reading.tokens if one.start == start and one.kind in ("drug", "herb")), None)
-    return _checked((_NAMED if token else _HEADED, match[1])), match.end()
+    return _checked((_HEADED, match[1])), match.end()
 
 
 def _opening(reading: Reading, start: int, end: int, titles: Sequence[str], drugs: Mapping[int, int]) -> Topic:
