@@ -38,7 +38,7 @@ _CLASSED = re.compile(
 _DOSED = re.compile("([^，。,;；:：、()（）\\d\ue000-\uf8ff]{2,9})[\ue000-\uf8ff]")
 _TASTED = re.compile("([^，。,;；:：、()（）]{2,5}?)[味性]?[微大]?[辛甘酸苦咸淡涩平温凉寒][、,，平温凉寒微大]")
 _NO_NAME = re.compile(
-    "成人|儿童|小儿|老年|每|起始|日|多饮|维持|极量|剂量|首剂|静|肌|负荷|总量|最大|开始|渐|后|前|使用|如|首选|出现|反复|估计"
+    "成人|儿童|小儿|老年|每|起始|日|多饮|维持|极量|剂量|首剂|静|肌|负荷|总量|最大|开始|渐|[前后](?!脱|[期型壁位])|使用|如|首选|出现|反复|估计"
     "|因|对|当|若|以|[无有不没]|是|应|宜|可|需|与|[大小]剂量|[大水]蜜?丸|外用|口服|煎"
 )
 _NOT_IN_NAME = re.compile("出现|治|为|用|服|含|方|宜|的|不|所|[和与或及]")
@@ -333,4 +333,4 @@ def _checked(topic: Topic) -> Topic:
     """A topic, unless its words are those of a sentence."""
     kind, name = topic
     wrong = (_JOINS if kind == _HEADED else _NOT_IN_NAME).search(name)
-    return _NONE if wrong or len(name) < 2 or _NO_NAME.match(name) else topic
+    return _NONE if wrong or len(name) < 2 or (kind != _HEADED and _NO_NAME.match(name)) else topic

@@ -25,12 +25,12 @@ from chimed_rag.safety.superlatives import misgiven
             "能清利头目的是荆芥。",
         ),
         (
-            "外痔位于齿线以下，疼痛明显。内痔便血鲜红，呈喷射状。",
-            "痔",
-            "便血鲜红、呈喷射状的多半不是外痔，是内痔。",
-            "外痔便血鲜红，呈喷射状。",
+            "前脱位呈方肩畸形，肩峰下空虚。后脱位上肢内旋固定，易漏诊。",
+            "肩关节脱位",
+            "后脱位容易漏诊，上肢内旋固定。",
+            "前脱位上肢内旋固定，易漏诊。",
         ),
-        ("增强作用:氟康唑、甲硝唑；减弱作用:利福平、苯妥英钠。", "相互作用", "苯妥英钠的减弱作用。", "苯妥英钠的增强作用。"),
+        ("增强作用:氟康唑、甲硝唑；减弱作用:利福平。", "相互作用", "甲硝唑有增强作用。", "利福平有增强作用。"),
     ],
 )  # fmt: skip
 def test_what_another_item_says_is_told_and_what_its_own_says_is_not(told, title, right, wrong):
@@ -54,14 +54,13 @@ def test_a_name_that_the_item_mentions_is_no_other():
 @pytest.mark.parametrize(
     ("told", "right", "wrong"),
     [
-        ("胰头癌最常见，胰尾癌少见。", "最常见的是胰头癌。", "胰尾癌最常见。"),
-        ("骨折首选手法复位；脱位首选牵引。", "脱位首选牵引。", "骨折首选牵引。"),
+        ("消化道反应最常见，跟腱断裂见于老年人。", "最常见的是消化道反应。", "跟腱断裂最常见。"),
+        ("升压首选去甲肾上腺素；多巴酚丁胺用于低心排。", "升压首选去甲肾上腺素。", "首选多巴酚丁胺。"),
     ],
 )
 def test_a_superlative_belongs_to_what_has_it(told, right, wrong):
     assert not misgiven(read(right), lambda: [read(told)])
-    if "首选" not in told:
-        assert misgiven(read(wrong), lambda: [read(told)])
+    assert misgiven(read(wrong), lambda: [read(told)])
 
 
 def test_time_is_linear():
