@@ -17,6 +17,7 @@ from chimed_rag.safety.belonging import is_of_another
 from chimed_rag.safety.bounding import agrees_otherwise
 from chimed_rag.safety.contraries import contrary
 from chimed_rag.safety.conversion import Measure, agree, comparable, raw_values
+from chimed_rag.safety.items import misplaced
 from chimed_rag.safety.marks import SWAPPED, fits_better
 from chimed_rag.safety.naming import naming
 from chimed_rag.safety.negation import negation
@@ -50,9 +51,12 @@ def compare(
     results = (
         numbers(sentence, sources, context, window.passages),
         negation(sentence, sources, context),
-        _first_fault(strength(sentence, sources, context, used), lambda: contrary(sentence, sources)),
+        _first_fault(strength(sentence, sources, context, used), lambda: contrary(sentence, sources, window.passages)),
         population(sentence, window, context, used),
-        _first_fault(naming(sentence, window, context), lambda: exchanged(sentence, sources, window.passages)),
+        _first_fault(
+            naming(sentence, window, context),
+            lambda: exchanged(sentence, sources, window.passages) or misplaced(sentence, window.passages(), context),
+        ),
     )
     return {
         name: ("failed" if fault else "passed" if applies else "not_applicable", fault)

@@ -4,18 +4,22 @@ What is covered, each told from whole clauses or sentences of the window and not
 `reassured`: waiting or a household remedy, where the literature sends to a doctor or calls an ambulance;
 `alone`: doing by oneself what the literature leaves to a doctor;
 `permitted`: what the literature forbids or denies, said by a sentence that denies nothing;
-and what `directions` and `orders` find. What is not covered: contraries by knowledge of the world (palm for elbow).
+`recommended`: what the literature forbids or is wary of, in a list before or after the word that says so, recommended;
+and what `superlatives`, `directions` and `orders` find. What is not covered: contraries by knowledge of the world (palm
+for elbow).
 Tried: what a sentence denies and the literature says without a denial; it failed as many right sentences as wrong ones.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from chimed_rag.safety.directions import turned
 from chimed_rag.safety.orders import reordered
 from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.superlatives import misgiven
 
 _CLAUSE = re.compile("[^，。；！？：,;!?:\n]+")
 _DENIED = re.compile(
@@ -23,12 +27,20 @@ _DENIED = re.compile(
 )
 
 
-def contrary(sentence: Reading, sources: Sequence[Reading]) -> str:
-    """What the sentence says contrary to its window, in Chinese; "" for nothing."""
+def contrary(sentence: Reading, sources: Sequence[Reading], passages: Callable[[], Sequence[Reading]] = tuple) -> str:
+    """What the sentence says contrary to its window, in Chinese; "" for nothing.
+
+    Args:
+        sentence: what is said.
+        sources: the window of the literature.
+        passages: all sentences of the passages, asked for when a sentence recommends or ranks something.
+    """
     return (
         reassured(sentence, sources)
         or alone(sentence, sources)
         or permitted(sentence, sources)
+        or recommended(sentence, passages)
+        or misgiven(sentence, passages)
         or turned(sentence, sources)
         or reordered(sentence, sources)
     )
@@ -52,7 +64,7 @@ _URGENT = re.compile("120|急诊|急救|就医|就诊|医院|复诊|停药|停�
 _DEFERS = re.compile(
     "就(?:好|行|成|可以|没事|会好|能好|缓过来|过去)|即可"
     "|(?:没什么|没|无|不)(?:事|关系|妨|碍|碍事|要紧|打紧|大碍|大事|问题|危险)(?!先|后|前|发)"
-    "|(?:不用|不必|不需要?|别|用不着)(?:管|理|理会|处理|担心|急|着急|紧张|慌|看医生|去医院|就医)|不急"
+    "|(?:不用|不必|不需要?|别|用不着)(?:管|理|理会|处理|担心|急(?!着)|急着(?:去|就医|上医|叫|送|找|看(?:医|大夫|病))|着急|紧张|慌|看医生|去医院|就医)|不急"
     "|不(?:管|理)(?:它|他|她|就)|没必要|放心"
     "|歇(?:歇|会|几|一)|躺(?:会|一会|下休)|忍|睡一?觉|熬|扛|挺一挺|缓一?缓|拖(?!久|延)"
     "|等[^，。；]{0,12}(?:再|时|后|下)|晚点|过后再|先?观察|留观|在家|热敷"
@@ -71,6 +83,8 @@ def reassured(sentence: Reading, sources: Sequence[Reading]) -> str:
     home = _home(sentence, sources)
     said = _affirmed(_DEFERS, sentence.folded)
     if home is None or not said or _HELP_COMES.search(sentence.folded):
+        return ""
+    if any(said in reading.folded for reading in sources):
         return ""
     urgent = _affirmed(_URGENT, home.folded)
     if not urgent or _affirmed(_DEFERS, home.folded):
@@ -124,6 +138,45 @@ def permitted(sentence: Reading, sources: Sequence[Reading]) -> str:
                 denied = cue is not None and held >= max(2, _MIN_DENIED * (len(told) + 1))
                 best, found = held, clause[0] if denied else ""
     return f"原文说的是“{found}”" if found else ""
+
+
+_RECOMMENDS = re.compile(
+    "适[合用宜]|合适|宜|可以|照[常样旧]|来用|用[来于]|常用|推荐|值得|安全|最好|首选|放心|多吃|常[吃服]|对证"
+)
+_DISCOURAGES = re.compile(
+    "慎[用服]|[禁忌][用服]|禁忌|不宜|忌食|不用(?!调)|不可|不能|禁止|无效|不适用|不建议|不推荐|避免|不得|不应|勿|[忌禁慎]"
+)
+_RULES_OUT = re.compile("不能(?:完全)?排除|不要紧")
+_RESERVED = re.compile("怕|伤|毒|坏")
+_MIN_LISTED = 0.5  # share of an item of the list that the sentence must say
+
+
+def recommended(sentence: Reading, passages: Callable[[], Sequence[Reading]]) -> str:
+    """What the literature forbids or is wary of in the item most like a sentence that recommends and denies nothing."""
+    said = sentence.folded
+    if _ANY_DENIAL.search(said) or _RESERVED.search(said) or not _RECOMMENDS.search(said):
+        return ""
+    best, found = (0, False), ""
+    for reading in passages():
+        for begin, end in reading.clauses:
+            words = reading.raw_text(begin, end)
+            wary = not _RULES_OUT.search(words) and bool(
+                _DISCOURAGES.search(words) or _DISCOURAGES.search(reading.norm, begin, end)
+            )
+            for item in _listed(reading, begin, end):
+                held = len(item & sentence.pair_set)
+                if (held, not wary) > best:
+                    best = held, not wary
+                    found = words if wary and held >= _MIN_LISTED * len(item) else ""
+    return f"原文说的是“{found}”" if found else ""
+
+
+def _listed(reading: Reading, begin: int, end: int) -> Iterator[frozenset[str]]:
+    """The pairs of each item of a clause that 、 divides."""
+    cuts = [begin, *(at + 1 for at in range(begin, end) if reading.norm[at] == "、"), end]
+    for low, high in pairwise(cuts):
+        places = [at for at in range(low, high) if reading.tells(at)]
+        yield frozenset(reading.norm[one] + reading.norm[two] for one, two in pairwise(places))
 
 
 def _letters(text: str) -> frozenset[str]:
