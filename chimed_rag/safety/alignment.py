@@ -148,12 +148,15 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
     if not sentence.matter or not candidates:
         return None
     overlaps = [_overlap(sentence, unit.reading) for unit in candidates]
+    lone = _lone(sentence, candidates, overlaps, context)
     measured = {place for _, place, _ in sentence.measures}
 
     def size(places: set[int]) -> int:
         return len(places) + len(places & measured)  # a number tells more than a character
 
-    first = max(range(len(candidates)), key=lambda place: (size(overlaps[place]), -place))
+    import os
+    W = float(os.environ.get("PRW", "0.5"))
+    first = max(range(len(candidates)), key=lambda place: (size(overlaps[place]) + W * len(lone[place]), -place))
     if not overlaps[first] and not sentence.char_set & candidates[first].reading.char_set:
         return None
     chosen, held = [first], set(overlaps[first])
@@ -163,7 +166,10 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
             break
         least = max(2, _GAIN * size(clause & telling))
         here = [size(overlap & clause) for overlap in overlaps]
-        gains = [size(overlap & clause - held) for overlap in overlaps]
+        gains = [
+            size(overlap & clause - held) + W * len(single & clause - held)
+            for overlap, single in zip(overlaps, lone, strict=True)
+        ]
         place = max(range(len(candidates)), key=lambda at: (gains[at], size(overlaps[at]), -at))
         if gains[place] < least:  # nothing new, but perhaps the same said in one place
             place = max(range(len(candidates)), key=lambda at: (here[at], size(overlaps[at]), -at))
@@ -176,6 +182,17 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
     held &= set(sentence.matter)
     picked = tuple(candidates[place] for place in sorted(chosen))
     return _measured(sentence, picked, held, numbers, context)
+
+
+def _lone(
+    sentence: Reading, candidates: Sequence[Unit], overlaps: Sequence[set[int]], context: Sequence[Reading]
+) -> list[set[int]]:
+    headed = frozenset().union(*(reading.char_set for reading in context))
+    own = [place for place in sentence.matter if sentence.norm[place] not in headed]
+    return [
+        {place for place in own if sentence.norm[place] in unit.reading.char_set} - overlap
+        for unit, overlap in zip(candidates, overlaps, strict=True)
+    ]
 
 
 def _overlap(sentence: Reading, unit: Reading) -> set[int]:

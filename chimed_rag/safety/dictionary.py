@@ -45,6 +45,7 @@ def dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]
         light = "light" if first[0] in "*-" or canonical in POLAR else ""
         for word in (*others.split(), *([canonical] if canonical else ())):
             words.setdefault(word, (canonical or word, light))
+    everyday = _add_everyday(words)
     for name, meant in names().items():
         if words.get(name, (name, "")) == (name, ""):  # a name that was only protected, 吗啡, is a name
             words[name] = (meant.canonical, meant.kind)
@@ -55,11 +56,24 @@ def dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]
                 words[said] = known  # 肚子疼, by which an entry is found too
             words.setdefault(said, known or (meant_by, ""))
     for word, (canonical, kind) in words.items():  # 掉头发 is 脱发, which is a name
-        if kind == "" and word != canonical and (known := names().get(canonical)):
+        if kind == "" and word != canonical and word not in everyday and (known := names().get(canonical)):
             words[word] = (known.canonical, known.kind)
     automaton = AhoCorasick(list(words), matchkind=MatchKind.LeftmostLongest)
     ill = {word[:-1]: words[word[:-1]] for word in words if word[-1] == "病" and word[:-1] in words}
     return automaton.find_matches_as_indexes, list(words.values()), ill
+
+
+def _add_everyday(words: dict[str, tuple[str, str]]) -> set[str]:
+    """The words of `everyday.tsv` that are not known yet, with what their first word stands for by now."""
+    added: set[str] = set()
+    for row in packaged.rows("chimed_rag.safety", "everyday.tsv"):
+        first, others = map(fold, row)
+        meant = ("", "light") if first == "-" else words.setdefault(first, (first, ""))
+        for word in others.split():
+            if word not in words:
+                words[word] = meant if first != "-" else (word, "light")
+                added.add(word)
+    return added
 
 
 def splits_word(text: str, place: int) -> bool:
