@@ -33,6 +33,7 @@ MIN_ALIKE = 0.25
 _FEW = 2  # characters that are not the title's below which `MIN_COVERED` decides
 _BRIEF, _MIN_BRIEF = 10, 0.58  # characters of matter below which a sentence must be held to a greater share
 _WEAK = 0.35  # what a single character of matter counts that only stands there by itself
+_LONE = 0.5  # what such a character counts in choosing the sentences of a window, where the title has it not
 _HOME = 3  # by how much more a sentence must hold of a clause that others hold together
 _NUMBER = 2  # what a number counts beside a character
 _GAIN = 0.3  # share of a clause that a further sentence must add
@@ -154,9 +155,10 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
     def size(places: set[int]) -> int:
         return len(places) + len(places & measured)  # a number tells more than a character
 
-    import os
-    W = float(os.environ.get("PRW", "0.5"))
-    first = max(range(len(candidates)), key=lambda place: (size(overlaps[place]) + W * len(lone[place]), -place))
+    def weighed(places: set[int], single: set[int]) -> float:
+        return size(places) + _LONE * len(single)
+
+    first = max(range(len(candidates)), key=lambda place: (weighed(overlaps[place], lone[place]), -place))
     if not overlaps[first] and not sentence.char_set & candidates[first].reading.char_set:
         return None
     chosen, held = [first], set(overlaps[first])
@@ -167,7 +169,7 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
         least = max(2, _GAIN * size(clause & telling))
         here = [size(overlap & clause) for overlap in overlaps]
         gains = [
-            size(overlap & clause - held) + W * len(single & clause - held)
+            weighed(overlap & clause - held, single & clause - held)
             for overlap, single in zip(overlaps, lone, strict=True)
         ]
         place = max(range(len(candidates)), key=lambda at: (gains[at], size(overlaps[at]), -at))
@@ -187,6 +189,8 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
 def _lone(
     sentence: Reading, candidates: Sequence[Unit], overlaps: Sequence[set[int]], context: Sequence[Reading]
 ) -> list[set[int]]:
+    """For each unit the places of a sentence whose characters it holds by themselves; those of the titles do not count,
+    which would draw a sentence to whatever names its subject."""
     headed = frozenset().union(*(reading.char_set for reading in context))
     own = [place for place in sentence.matter if sentence.norm[place] not in headed]
     return [

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chimed_rag.records import Evidence
+from chimed_rag.safety.additions import added
 from chimed_rag.safety.alignment import MIN_COVERED, Window, align, context_of, read, units, used_clauses
 from chimed_rag.safety.comparison import Outcomes, compare
 from chimed_rag.safety.population import group_places
@@ -32,7 +33,7 @@ def compared(
         place: only what touches this place of the first passage counts.
     """
     sentence, window = read(text), _window(text, passages, place)
-    if window is None or not window.holds(sentence):
+    if window is None or not window.holds(sentence) or added(text, _told(passages)):
         return None
     context = context_of([unit.passage for unit in window.units])
     used = used_clauses(sentence, window, group_places)
@@ -42,3 +43,7 @@ def compared(
 def _window(text: str, passages: Sequence[Evidence], place: tuple[int, int] | None) -> Window | None:
     candidates = [unit for passage in passages for unit in units(passage, text, place)]
     return align(read(text), candidates, context_of(passages))
+
+
+def _told(passages: Sequence[Evidence]) -> list[str]:
+    return [text for passage in passages for text in (passage.text, *passage.names, *passage.headings) if text]
