@@ -1,6 +1,6 @@
 """All words that the proof knows, in one automaton: paraphrases, names, patients' words.
 
-What is covered: `paraphrases.tsv` beside this module, the names of `entities.lexicon`, `query/lay_terms.tsv`. What is
+What is covered: `paraphrases.tsv` and `everyday.tsv` beside this module, the names of `entities.lexicon`, `query/lay_terms.tsv`. What is
 not covered: their meaning in context; a word is replaced wherever it stands, in both texts alike.
 """
 
@@ -64,13 +64,13 @@ def dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]
 
 
 def _add_everyday(words: dict[str, tuple[str, str]]) -> set[str]:
-    """The words of `everyday.tsv` that are not known yet, with what their first word stands for by now."""
+    """Adds the words of `everyday.tsv` that are neither known nor names; returns them."""
     added: set[str] = set()
     for row in packaged.rows("chimed_rag.safety", "everyday.tsv"):
         first, others = map(fold, row)
         meant = ("", "light") if first == "-" else words.setdefault(first, (first, ""))
         for word in others.split():
-            if word not in words:
+            if word not in words and word not in names():
                 words[word] = meant if first != "-" else (word, "light")
                 added.add(word)
     return added

@@ -1,6 +1,6 @@
 """A sentence that words its passages otherwise: where they say the same, and whether the two agree.
 
-What is covered: putting `alignment` and `comparison` together. What is not covered: literal quotes (`quoting`), which
+What is covered: putting `alignment`, `additions` and `comparison` together. What is not covered: literal quotes (`quoting`), which
 need none of this; what is imported here is half of what a first answer loads, so quotes do without it.
 """
 
@@ -27,7 +27,8 @@ def share_held(text: str, passage: Evidence) -> float:
 def compared(
     text: str, passages: Sequence[Evidence], place: tuple[int, int] | None
 ) -> tuple[list[Span], Outcomes] | None:
-    """The sentences of the passages that a sentence rewords and how each comparison went; None if there are none.
+    """The sentences of the passages that a sentence rewords and how each comparison went; None if there are none, or
+    if the sentence adds what they have nothing of.
 
     Args:
         place: only what touches this place of the first passage counts.
@@ -46,4 +47,5 @@ def _window(text: str, passages: Sequence[Evidence], place: tuple[int, int] | No
 
 
 def _told(passages: Sequence[Evidence]) -> list[str]:
+    """All that the passages say, titles and headings included."""
     return [text for passage in passages for text in (passage.text, *passage.names, *passage.headings) if text]
