@@ -9,7 +9,7 @@ kind; they failed a right sentence for every second wrong one, or for every one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from chimed_rag.safety.dictionary import CLAUSE_ENDS
 from chimed_rag.safety.late import Late
@@ -36,15 +36,14 @@ _DENIES = frozenset("不没无未非别勿莫")
 _CLASSES = ((_HARMLESS, _HARM_TOLD), (_BETTER, _PRAISED), (_SOON, _SOON_TOLD))
 
 
-def added(sentence: str, told: Iterable[str]) -> str:
+def added(sentence: str, told: Sequence[str]) -> str:
     """The first such expression of a sentence of which none of the texts says anything alike; "" for none."""
     said = fold(sentence)
-    texts = [fold(text) for text in told]
     for claimed, known in _CLASSES:
         for found in claimed.finditer(said):
             if _is_denied(said, found.start()):
                 continue
-            if not any(known.search(text) for text in texts):
+            if not any(known.search(fold(text)) for text in told):
                 return str(found[0])
     return ""
 

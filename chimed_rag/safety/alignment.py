@@ -192,9 +192,12 @@ def _lone(
     """For each unit the places of a sentence whose characters it holds by themselves; those of the titles do not count,
     which would draw a sentence to whatever names its subject."""
     headed = frozenset().union(*(reading.char_set for reading in context))
-    own = [place for place in sentence.matter if sentence.norm[place] not in headed]
+    own: dict[str, set[int]] = {}
+    for place in sentence.matter:
+        if sentence.norm[place] not in headed:
+            own.setdefault(sentence.norm[place], set()).add(place)
     return [
-        {place for place in own if sentence.norm[place] in unit.reading.char_set} - overlap
+        set().union(*(own[char] for char in own.keys() & unit.reading.char_set)) - overlap
         for unit, overlap in zip(candidates, overlaps, strict=True)
     ]
 

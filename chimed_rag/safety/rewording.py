@@ -1,7 +1,7 @@
 """A sentence that words its passages otherwise: where they say the same, and whether the two agree.
 
-What is covered: putting `alignment`, `additions` and `comparison` together. What is not covered: literal quotes (`quoting`), which
-need none of this; what is imported here is half of what a first answer loads, so quotes do without it.
+What is covered: putting `alignment`, `additions` and `comparison` together. What is not covered: literal quotes
+(`quoting`), which need none of this; what is imported here is half of what a first answer loads, so quotes do without.
 """
 
 from __future__ import annotations
