@@ -33,6 +33,7 @@ MIN_ALIKE = 0.25
 _FEW = 2  # characters that are not the title's below which `MIN_COVERED` decides
 _BRIEF, _MIN_BRIEF = 10, 0.58  # characters of matter below which a sentence must be held to a greater share
 _WEAK = 0.35  # what a single character of matter counts that only stands there by itself
+_LONE = 0.5  # what such a character counts in choosing the sentences of a window, where the title has it not
 _HOME = 3  # by how much more a sentence must hold of a clause that others hold together
 _NUMBER = 2  # what a number counts beside a character
 _GAIN = 0.3  # share of a clause that a further sentence must add
@@ -148,12 +149,16 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
     if not sentence.matter or not candidates:
         return None
     overlaps = [_overlap(sentence, unit.reading) for unit in candidates]
+    lone = _lone(sentence, candidates, overlaps, context)
     measured = {place for _, place, _ in sentence.measures}
 
     def size(places: set[int]) -> int:
         return len(places) + len(places & measured)  # a number tells more than a character
 
-    first = max(range(len(candidates)), key=lambda place: (size(overlaps[place]), -place))
+    def weighed(places: set[int], single: set[int]) -> float:
+        return size(places) + _LONE * len(single)
+
+    first = max(range(len(candidates)), key=lambda place: (weighed(overlaps[place], lone[place]), -place))
     if not overlaps[first] and not sentence.char_set & candidates[first].reading.char_set:
         return None
     chosen, held = [first], set(overlaps[first])
@@ -163,7 +168,10 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
             break
         least = max(2, _GAIN * size(clause & telling))
         here = [size(overlap & clause) for overlap in overlaps]
-        gains = [size(overlap & clause - held) for overlap in overlaps]
+        gains = [
+            weighed(overlap & clause - held, single & clause - held)
+            for overlap, single in zip(overlaps, lone, strict=True)
+        ]
         place = max(range(len(candidates)), key=lambda at: (gains[at], size(overlaps[at]), -at))
         if gains[place] < least:  # nothing new, but perhaps the same said in one place
             place = max(range(len(candidates)), key=lambda at: (here[at], size(overlaps[at]), -at))
@@ -176,6 +184,22 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
     held &= set(sentence.matter)
     picked = tuple(candidates[place] for place in sorted(chosen))
     return _measured(sentence, picked, held, numbers, context)
+
+
+def _lone(
+    sentence: Reading, candidates: Sequence[Unit], overlaps: Sequence[set[int]], context: Sequence[Reading]
+) -> list[set[int]]:
+    """For each unit the places of a sentence whose characters it holds by themselves; those of the titles do not count,
+    which would draw a sentence to whatever names its subject."""
+    headed = frozenset().union(*(reading.char_set for reading in context))
+    own: dict[str, set[int]] = {}
+    for place in sentence.matter:
+        if sentence.norm[place] not in headed:
+            own.setdefault(sentence.norm[place], set()).add(place)
+    return [
+        set().union(*(own[char] for char in own.keys() & unit.reading.char_set)) - overlap
+        for unit, overlap in zip(candidates, overlaps, strict=True)
+    ]
 
 
 def _overlap(sentence: Reading, unit: Reading) -> set[int]:

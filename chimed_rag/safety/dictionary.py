@@ -1,6 +1,6 @@
 """All words that the proof knows, in one automaton: paraphrases, names, patients' words.
 
-What is covered: `plain_names.tsv` and `paraphrases.tsv` beside this module, the names of `entities.lexicon`,
+What is covered: `plain_names.tsv`, `paraphrases.tsv` and `everyday.tsv` beside this module, the names of `entities.lexicon`,
 `query/lay_terms.tsv`. What is not covered: their meaning in context; a word is replaced wherever it stands, in both
 texts alike.
 """
@@ -48,6 +48,7 @@ def dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]
         light = "light" if first[0] in "*-" or canonical in POLAR else ""
         for word in (*others.split(), *([canonical] if canonical else ())):
             words.setdefault(word, (canonical or word, light))
+    everyday = _add_everyday(words)
     for name, meant in names().items():
         if words.get(name, (name, "")) == (name, ""):  # a name that was only protected, 吗啡, is a name
             words[name] = (meant.canonical, meant.kind)
@@ -58,11 +59,24 @@ def dictionary() -> tuple[Find, list[tuple[str, str]], dict[str, tuple[str, str]
                 words[said] = known  # 肚子疼, by which an entry is found too
             words.setdefault(said, known or (meant_by, ""))
     for word, (canonical, kind) in words.items():  # 掉头发 is 脱发, which is a name
-        if kind == "" and word != canonical and (known := names().get(canonical)):
+        if kind == "" and word != canonical and word not in everyday and (known := names().get(canonical)):
             words[word] = (known.canonical, known.kind)
     automaton = AhoCorasick(list(words), matchkind=MatchKind.LeftmostLongest)
     ill = {word[:-1]: words[word[:-1]] for word in words if word[-1] == "病" and words.get(word[:-1], _NONE)[1] in _ILL}
     return automaton.find_matches_as_indexes, list(words.values()), ill
+
+
+def _add_everyday(words: dict[str, tuple[str, str]]) -> set[str]:
+    """Adds the words of `everyday.tsv` that are neither known nor names; returns them."""
+    added: set[str] = set()
+    for row in packaged.rows("chimed_rag.safety", "everyday.tsv"):
+        first, others = map(fold, row)
+        meant = ("", "light") if first == "-" else words.setdefault(first, (first, ""))
+        for word in others.split():
+            if word not in words and word not in names():
+                words[word] = meant if first != "-" else (word, "light")
+                added.add(word)
+    return added
 
 
 def splits_word(text: str, place: int) -> bool:
