@@ -81,12 +81,7 @@ def _climbed(
             if not (any(meets(mark, one) for one in headed) and not agreed) and not kept_too:
                 return f"“{mark.text}”不同于原文的“{other.text}”"
         elif not agreed and level(mark) <= 0 and not any(meets(mark, one) for one in headed):
-            denied = any(likeness(mark.context, one.context) > _NEAR for reading in sources for one in denials(reading))
-            if (
-                not denied
-                and not _is_warning(mark, sources)
-                and not (level(mark) < 0 and denied_otherwise(mark, sources))
-            ):
+            if not _is_founded(mark, sources):
                 return f"原文没有“{mark.text}”"
     return ""
 
@@ -95,6 +90,17 @@ _ASKED_NOT_TO = re.compile("(?:千万|先|可|最好)?(?:别|甭|勿|莫|不要|
 
 
 _ADVERSE = re.compile("引起|妨碍|影响|间隔|避免|防止|混淆|风险|加重|停止|损伤|危险|中毒")
+
+
+def _is_founded(mark: Mark, sources: Sequence[Reading]) -> bool:
+    """Whether the literature gives ground for a word that forbids or waives and that it does not use itself."""
+    if any(likeness(mark.context, one.context) > _NEAR for reading in sources for one in denials(reading)):
+        return True
+    if level(mark) == 0:
+        return False
+    if denied_otherwise(mark, sources) or _is_warning(mark, sources):
+        return True
+    return not affirmed_in_like_clause(mark, sources)
 
 
 def _is_warning(mark: Mark, sources: Sequence[Reading]) -> bool:
