@@ -34,6 +34,8 @@ _MOSTLY = 0.7  # the share of them that an affirmation must repeat
 _PREDICATE = re.compile("不会|不是|并[非不]|不再|不至|无法|没有")
 _SAME = 0.9  # of its characters, from which a clause is the same but for its denials
 _OF_WHOM = re.compile("的(?:人|患者|病人|病例|孩子|儿童|妇女|女性|男性|孕妇|老年人|婴)")
+_OUTRIGHT = re.compile("不(?:会|能|可能)?再[犯得发次破出复患有生长痛疼]|无关|不相干|不搭界|关系不大|没关系|没什么关系")
+_MAY = ("可", "会", "能", "易", "致")
 _RESTRICTING = re.compile(
     "停止|停用|避免|消失|缺[乏少]?|失去|丧失|排除|除外|防止|以免|以防|免于|少[于见用做量吃喝去]|较少|很少|极少|[仅只]|才|难|拒绝|代替|自行"
 )
@@ -57,6 +59,8 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
             paired.add(id(found))
         elif _is_in_part(mark, sources) or not _is_told(mark, sources) or denied_otherwise(mark, sources):
             continue  # 居高不下: what is denied is nowhere told
+        elif not (_is_outright(mark) or affirmed_in_like_clause(mark, sources) or _is_possible(mark, sources)):
+            continue
         elif _head_of(mark).startswith(_FORBIDDING) or not any(
             likeness(mark.context, other.context) > _FORBIDDEN or _head_of(mark)[:2] in _after(other)
             for other in forbidden
@@ -68,6 +72,22 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
         ):
             return True, f"“{affirmed}”不同于原文的“{_shown(mark)}”"
     return True, ""
+
+
+def _is_outright(mark: Mark) -> bool:
+    """Whether a denial says that something never comes back, or has nothing to do with another: the literature must say
+    so too."""
+    reading = mark.reading
+    low, high = reading.clause_at(mark.start)
+    return _OUTRIGHT.search(reading.raw_text(max(low, mark.start - 2), min(high, mark.end + 3))) is not None
+
+
+def _is_possible(mark: Mark, sources: Sequence[Reading]) -> bool:
+    """Whether the literature says that what is denied may be: 可癌变, where a sentence has 不会癌变."""
+    words = _head_of(mark)[:2]
+    return len(words) == 2 and any(
+        reading.norm[max(0, place - 1) : place] in _MAY for reading in sources for place in _undenied(reading, words)
+    )
 
 
 def _head_of(mark: Mark) -> str:
