@@ -65,7 +65,6 @@ def _climbed(
         if (
             other is not None
             and not agreed
-            and level(mark) < 0
             and _turned(mark, other)
             and not shares_head(mark, other)
         ):
@@ -86,6 +85,8 @@ def _climbed(
     return ""
 
 
+_WAIVED = frozenset("0")
+_GROUND_TO_WAIVE = re.compile("例外|除外|继续|相同|不变|正常|自行|自愈|自限|缩短|极少|罕见")
 _ASKED_NOT_TO = re.compile("(?:千万|先|可|最好)?(?:别|甭|勿|莫|不要|请勿|切勿)")
 
 
@@ -96,8 +97,8 @@ def _is_founded(mark: Mark, sources: Sequence[Reading]) -> bool:
     """Whether the literature gives ground for a word that forbids or waives and that it does not use itself."""
     if any(likeness(mark.context, one.context) > _NEAR for reading in sources for one in denials(reading)):
         return True
-    if level(mark) == 0:
-        return False
+    if mark.values == _WAIVED:
+        return _GROUND_TO_WAIVE.search(like_texts(mark, sources)) is not None and not affirmed_in_like_clause(mark, sources)
     if denied_otherwise(mark, sources) or _is_warning(mark, sources):
         return True
     return not affirmed_in_like_clause(mark, sources)
