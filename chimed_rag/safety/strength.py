@@ -243,19 +243,38 @@ _DEMANDING = re.compile("一定[要得先跟问说告不别由去]")
 _FORBIDDEN_OUTRIGHT = re.compile("绝对|一定[不别]")
 _RELATED = re.compile("[跟与和同][^，。；]{1,8}$")
 _RULED_OUT = re.compile("(?:可以?|能够?|足以|已经?|就|便)$")
-_HARMLESS = re.compile("可(?![能引致])|正常|安全|不必|不影响|没有(?:明显)?(?:危害|影响)")
 _ONLY = re.compile("[只仅单唯限]|部分|必须")
+_HARMLESS = re.compile("可(?![能引致])|正常|安全|不必|不影响|没有(?:明显)?(?:危害|影响)")
+
+
+_SAID_OTHERWISE = {
+    "speed": re.compile("即(?![可使为便])|急诊|抢救|一旦|突然"),
+    "go": re.compile("停|撤|中止|终止|禁|骤|麻痹|断|回乳"),
+    "effect": re.compile("失效|耐药|耐受|甚差|抵抗|脱逸|不敏感|难治|不佳"),
+    "need": re.compile("[无不未没禁]"),
+    "quantity": re.compile("完全|均|皆|各种|凡|一切|不论|无论|本类|反复|持续|顽固|难[以于治]|否则难"),
+    "certainty": re.compile("必(?!要)|均|皆|都"),
+}
+"""By class, what says in other words what must not be added: 即 for 马上, 耐药 for 没用."""
+_UNRELATED = re.compile("无关|不相关|没有?关系|不成正?比|不受")
+_NONE_THE_LESS = re.compile("[^，。；]{0,4}[，]?也(?:不|别|得|要|应|该|可能|会)")
+"""没事也不能大意 calls nothing harmless."""
 
 
 def _is_excused(mark: Mark, sources: Sequence[Reading]) -> bool:
-    """Whether a word that must not be added is denied before it (不是所有), strengthens advice (一定要问, 一律禁用), or
-    limits what the literature limits in other words."""
+    """Whether a word that must not be added is denied or forbidden before it (不是所有, 别马上停), strengthens advice
+    (一定要问, 一律禁用), is conceded only, or says what the literature says in other words."""
     reading = mark.reading
     low, high = reading.clause_at(mark.start)
-    if any(low <= one.start < mark.start for one in denials(reading)):
+    refused = (*denials(reading), *(one for one in ladder_marks(reading) if level(one) < 0))
+    if any(low <= one.start and one.end <= mark.start for one in refused):
         return True
-    if mark.kind == "need":
-        return any(_ONLY.search(one.norm) for one in sources)
+    here = like_texts(mark, sources)
+    otherwise = _SAID_OTHERWISE.get(mark.kind)
+    if otherwise is not None and otherwise.search(here):
+        return True
+    if mark.kind == "need" and any(_ONLY.search(one.norm) for one in sources):
+        return True
     said = reading.raw_text(mark.start, min(high, mark.end + 3))
     levels = [level(one) for source in sources for one in ladder_marks(source)]
     if _FORBIDDEN_OUTRIGHT.match(said) and any(one <= -3 for one in levels):
@@ -265,13 +284,12 @@ def _is_excused(mark: Mark, sources: Sequence[Reading]) -> bool:
     if mark.text == "排除":
         return not _RULED_OUT.search(reading.raw_text(low, mark.start))
     if mark.kind == "harmless":
-        here = like_texts(mark, sources)
-        if _HARMLESS.search(here):
+        after = reading.raw_text(mark.end, mark.end + 10)
+        related = _RELATED.search(reading.raw_text(low, mark.start)) is not None and mark.text.startswith("没")
+        if related and (any(_UNRELATED.search(one.norm) for one in sources) or denied_otherwise(mark, sources)):
             return True
-    if mark.kind == "effect" and denied_otherwise(mark, sources):
-        return True
-    related = _RELATED.search(reading.raw_text(low, mark.start)) is not None
-    return related and mark.text.startswith("没") and denied_otherwise(mark, sources)
+        return bool(_HARMLESS.search(here)) or _NONE_THE_LESS.match(after) is not None
+    return mark.kind == "effect" and denied_otherwise(mark, sources)
 
 
 def _is_strict(mark: Mark) -> bool:
