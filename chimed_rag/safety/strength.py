@@ -17,6 +17,7 @@ from chimed_rag.safety.negation import affirmed_in_like_clause, denied_otherwise
 from chimed_rag.safety.polarity import denials, ladder_marks, level, meets, possibilities
 from chimed_rag.safety.reading import Reading
 from chimed_rag.safety.scope import narrowed, reordered, widened
+from chimed_rag.safety.superlatives import superlative
 from chimed_rag.safety.surroundings import likeness
 
 CONTRASTS = "contrasts.tsv"
@@ -47,6 +48,7 @@ def strength(
     fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources)
     fault = fault or graded(sentence, sources) or compared(sentence, sources) or widened(sentence, sources)
     fault = fault or allowed(sentence, sources)
+    fault = fault or superlative(sentence, sources, context)
     fault = fault or narrowed(sentence, sources) or reordered(sentence, sources)
     return bool(ladder or classes or their_ladder or fault), fault
 
