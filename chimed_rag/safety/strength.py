@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from chimed_rag.safety.degrees import compared, graded
 from chimed_rag.safety.forbidden import allowed
+from chimed_rag.safety.majorities import exchanged
 from chimed_rag.safety.marks import Mark, find_marks, rival, strict_values
 from chimed_rag.safety.negation import affirmed_in_like_clause, denied_otherwise, like_texts, shares_head
 from chimed_rag.safety.polarity import denials, ladder_marks, level, meets, possibilities
@@ -49,6 +50,7 @@ def strength(
     fault = fault or graded(sentence, sources) or compared(sentence, sources) or widened(sentence, sources)
     fault = fault or allowed(sentence, sources)
     fault = fault or superlative(sentence, sources, context)
+    fault = fault or exchanged(sentence, sources)
     fault = fault or narrowed(sentence, sources) or reordered(sentence, sources)
     return bool(ladder or classes or their_ladder or fault), fault
 
