@@ -18,7 +18,7 @@ _FEW = re.compile(
 )
 _SHARE = re.compile("(?:([\\d.]+)[%％]?[~～\\-—至到])?([\\d.]+)[%％]")
 _HALF = 50.0
-_LIKE = 0.4
+_LIKE = 0.25
 
 
 def exchanged(sentence: Reading, sources: Sequence[Reading]) -> str:
