@@ -86,7 +86,9 @@ def _is_possible(mark: Mark, sources: Sequence[Reading]) -> bool:
     """Whether the literature says that what is denied may be: 可癌变, where a sentence has 不会癌变."""
     words = _head_of(mark)[:2]
     return len(words) == 2 and any(
-        reading.norm[max(0, place - 1) : place] in _MAY for reading in sources for place in _undenied(reading, words)
+        reading.norm[max(0, place - 1) : place] in _MAY and reading.norm[max(0, place - 2)] not in "不没未"
+        for reading in sources
+        for place in _places(reading, words)
     )
 
 

@@ -257,7 +257,7 @@ _SAID_OTHERWISE = {
     "effect": re.compile("失效|耐药|耐受|甚差|抵抗|脱逸|不敏感|难治|不佳"),
     "need": re.compile("[无不未没禁]"),
     "quantity": re.compile("完全|均|皆|各种|凡|一切|不论|无论|本类|反复|持续|顽固|难[以于治]|否则难"),
-    "certainty": re.compile("必(?!要)|均|皆|都"),
+    "certainty": re.compile("(?<!不)必(?![要需])|均|皆|都"),
 }
 """By class, what says in other words what must not be added: 即 for 马上, 耐药 for 没用."""
 _UNRELATED = re.compile("无关|不相关|没有?关系|不成正?比|不受")
