@@ -247,7 +247,7 @@ _DEMANDING = re.compile("一定[要得先跟问说告不别由去]")
 _FORBIDDEN_OUTRIGHT = re.compile("绝对|一定[不别]")
 _RELATED = re.compile("[跟与和同][^，。；]{1,8}$")
 _RULED_OUT = re.compile("(?:可以?|能够?|足以|已经?|就|便)$")
-_ONLY = re.compile("[只仅单唯限]|部分|必须")
+_LIMITED = re.compile("[只仅单唯限无不未没禁]|部分|必须")
 _HARMLESS = re.compile("可(?![能引致])|正常|安全|不必|不影响|没有(?:明显)?(?:危害|影响)")
 
 
@@ -255,7 +255,6 @@ _SAID_OTHERWISE = {
     "speed": re.compile("即(?![可使为便])|急诊|抢救|一旦|突然"),
     "go": re.compile("停|撤|中止|终止|禁|骤|麻痹|断|回乳"),
     "effect": re.compile("失效|耐药|耐受|甚差|抵抗|脱逸|不敏感|难治|不佳"),
-    "need": re.compile("[无不未没禁]"),
     "quantity": re.compile("完全|均|皆|各种|凡|一切|不论|无论|本类|反复|持续|顽固|难[以于治]|否则难"),
     "certainty": re.compile("(?<!不)必(?![要需])|均|皆|都"),
 }
@@ -274,10 +273,12 @@ def _is_excused(mark: Mark, sources: Sequence[Reading]) -> bool:
     if any(low <= one.start and one.end <= mark.start for one in refused):
         return True
     here = like_texts(mark, sources)
+    if mark.kind in ("go", "effect") and not here:
+        here = "\n".join(one.norm for one in sources)
     otherwise = _SAID_OTHERWISE.get(mark.kind)
     if otherwise is not None and otherwise.search(here):
         return True
-    if mark.kind == "need" and any(_ONLY.search(one.norm) for one in sources):
+    if mark.kind == "need" and any(_LIMITED.search(one.norm) for one in sources):
         return True
     said = reading.raw_text(mark.start, min(high, mark.end + 3))
     levels = [level(one) for source in sources for one in ladder_marks(source)]
