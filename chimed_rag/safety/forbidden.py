@@ -81,5 +81,7 @@ def _is_of_same(reading: Reading, place: int, sentence: Reading) -> bool:
 
 
 def _pairs(reading: Reading, begin: int, end: int) -> frozenset[str]:
-    matter = [reading.norm[place] for place in range(begin, end) if reading.tells(place) and reading.norm[place] != "者"]
+    matter = [
+        reading.norm[place] for place in range(begin, end) if reading.tells(place) and reading.norm[place] != "者"
+    ]
     return frozenset(map("".join, pairwise(matter)))

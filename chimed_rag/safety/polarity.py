@@ -52,7 +52,9 @@ _UNAVOIDABLE = re.compile("非[^，。；！？]{1,8}不[可行成]")
 
 _NOT_USED = frozenset(("-3", "-2", "0"))
 """不用 before a thing or at an end forbids or waives (过敏者不用, 不用热水袋), before a verb it waives (不用怕)."""
-_NOT_USE = re.compile("不用(?![去管做吃查看讲治停打补开担怕慌急紧惊害戒换调减加复再等住洗空禁天太每特另先提断喝放理送动找测])")
+_NOT_USE = re.compile(
+    "不用(?![去管做吃查看讲治停打补开担怕慌急紧惊害戒换调减加复再等住洗空禁天太每特另先提断喝放理送动找测])"
+)
 _HELPERS = re.compile("(?:作为|作|列为|常规|再|主张|应|可|都|均|被|首先){0,4}")
 
 

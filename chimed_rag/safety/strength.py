@@ -1,7 +1,8 @@
 """Strength and direction: 禁用 is not 慎用, 首选 not 次选, 升高 not 降低, 左 not 右.
 
-What is covered: the ladder of `polarity`, the classes of `contrasts.tsv`, exchanged ones too, and pairs of opposite
-characters beside the same neighbour (高流量, 低流量). What is not covered: contrasts that neither table nor pairs
+What is covered: the ladder of `polarity`, the classes of `contrasts.tsv`, exchanged ones too, pairs of opposite
+characters beside the same neighbour (高流量, 低流量), and what `degrees`, `scope`, `forbidden`, `superlatives` and
+`majorities` find. What is not covered: contrasts that neither table nor pairs
 hold.
 """
 
@@ -68,12 +69,7 @@ def _climbed(
         if beside:
             continue
         agreed, other = rival(mark, source, meets, least=_NEAR)
-        if (
-            other is not None
-            and not agreed
-            and _turned(mark, other)
-            and not shares_head(mark, other)
-        ):
+        if other is not None and not agreed and _turned(mark, other) and not shares_head(mark, other):
             other = None  # 别扔 and 应保留 do not speak of the same act
         if other is not None:
             near = likeness(mark.context, other.context)
@@ -104,7 +100,9 @@ def _is_founded(mark: Mark, sources: Sequence[Reading]) -> bool:
     if any(likeness(mark.context, one.context) > _NEAR for reading in sources for one in denials(reading)):
         return True
     if mark.values == _WAIVED:
-        return _GROUND_TO_WAIVE.search(like_texts(mark, sources)) is not None and not affirmed_in_like_clause(mark, sources)
+        return _GROUND_TO_WAIVE.search(like_texts(mark, sources)) is not None and not affirmed_in_like_clause(
+            mark, sources
+        )
     if denied_otherwise(mark, sources) or _is_warning(mark, sources):
         return True
     return not affirmed_in_like_clause(mark, sources)
