@@ -1,8 +1,9 @@
 """What the literature forbids in a list, and a sentence allows: 风寒咳嗽、脾虚便溏忌用, and 适合风寒咳嗽.
 
-What is covered: items before a word that forbids (孕妇、儿童禁用) and after it (忌与茶、牛奶同服, 不用于急救), allowed by a
-sentence that denies and restricts nothing; the drug that both speak of. What is not covered: items in other words, a ban
-that a sentence lifts for some of those whom it names.
+What is covered: items before a word that forbids (孕妇、儿童禁用) and after it (忌与茶、牛奶同服, 不用于急救), allowed
+by a sentence that denies and restricts nothing; the drug that both speak of. What is not covered: items in other words,
+a ban that a sentence lifts for some of those whom it names.
+Tried: 禁用 for 慎用 of the same item; of 3,486 pairs it told one more.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 What is covered: the ladder of `polarity`, the classes of `contrasts.tsv`, exchanged ones too, pairs of opposite
 characters beside the same neighbour (高流量, 低流量), and what `degrees`, `scope`, `forbidden`, `superlatives` and
-`majorities` find. What is not covered: contrasts that neither table nor pairs
-hold.
+`majorities` find. What is not covered: contrasts that neither table nor pairs hold; a word that forbids, where no like
+clause of the literature affirms what it forbids.
 """
 
 from __future__ import annotations
@@ -81,9 +81,13 @@ def _climbed(
             )
             if not (any(meets(mark, one) for one in headed) and not agreed) and not kept_too:
                 return f"“{mark.text}”不同于原文的“{other.text}”"
-        elif not agreed and level(mark) <= 0 and not any(meets(mark, one) for one in headed):
-            if not _is_founded(mark, sources):
-                return f"原文没有“{mark.text}”"
+        elif (
+            not agreed
+            and level(mark) <= 0
+            and not any(meets(mark, one) for one in headed)
+            and not _is_founded(mark, sources)
+        ):
+            return f"原文没有“{mark.text}”"
     return ""
 
 

@@ -27,6 +27,7 @@ class _Claim(NamedTuple):
 
     text: str
     pairs: frozenset[str]
+    own: frozenset[str]
 
 
 def superlative(sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading]) -> str:
@@ -45,7 +46,10 @@ def superlative(sentence: Reading, sources: Sequence[Reading], context: Sequence
     if not first:
         return "" if _SOME.search(here.text) else f"原文没有“{said[0]}”"
     if here in first:
-        return ""
+        elsewhere = frozenset().union(*(claim.pairs for claim in clauses if claim not in first))
+        swapped = (elsewhere & pairs) - here.pairs and here.own - sentence.pair_set
+        measured = any("\ue000" <= char < "\uf900" for pair in here.own for char in pair)
+        return f"“{sentence.raw_text(begin, end)}”不同于原文的“{here.text}”" if swapped and not measured else ""
     others = frozenset().union(*(claim.pairs for claim in first))
     mine = (here.pairs & pairs) - others
     if not mine or any(len(claim.pairs & pairs) >= len(mine) for claim in first):
@@ -58,7 +62,7 @@ def _clauses(sources: Sequence[Reading]) -> Iterator[_Claim]:
         before: frozenset[str] = frozenset()
         for begin, end in reading.clauses:
             pairs, own = _pairs(reading, begin, end), _pairs(reading, begin, end, _MOST)
-            yield _Claim(reading.raw_text(begin, end), pairs | before if len(own) < _OWN else pairs)
+            yield _Claim(reading.raw_text(begin, end), pairs | before if len(own) < _OWN else pairs, own)
             before = pairs
 
 
