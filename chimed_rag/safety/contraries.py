@@ -5,7 +5,7 @@ What is covered, each told from whole clauses or sentences of the window and not
 `alone`: doing by oneself what the literature leaves to a doctor;
 `permitted`: what the literature forbids or denies, said by a sentence that denies nothing;
 `recommended`: what the literature forbids or is wary of, in a list before or after the word that says so, recommended;
-and what `superlatives`, `directions` and `orders` find. What is not covered: contraries by knowledge of the world (palm
+and what `directions` and `orders` find. What is not covered: contraries by knowledge of the world (palm
 for elbow).
 Tried: what a sentence denies and the literature says without a denial; it failed as many right sentences as wrong ones.
 """
@@ -19,7 +19,6 @@ from itertools import pairwise
 from chimed_rag.safety.directions import turned
 from chimed_rag.safety.orders import reordered
 from chimed_rag.safety.reading import Reading
-from chimed_rag.safety.superlatives import misgiven
 
 _CLAUSE = re.compile("[^，。；！？：,;!?:\n]+")
 _DENIED = re.compile(
@@ -33,14 +32,13 @@ def contrary(sentence: Reading, sources: Sequence[Reading], passages: Callable[[
     Args:
         sentence: what is said.
         sources: the window of the literature.
-        passages: all sentences of the passages, asked for when a sentence recommends or ranks something.
+        passages: all sentences of the passages, asked for when a sentence recommends something.
     """
     return (
         reassured(sentence, sources)
         or alone(sentence, sources)
         or permitted(sentence, sources)
         or recommended(sentence, passages)
-        or misgiven(sentence, passages)
         or turned(sentence, sources)
         or reordered(sentence, sources)
     )

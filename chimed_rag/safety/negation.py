@@ -3,8 +3,8 @@
 What is covered: a denial that was added, lost or moved to another word, told by what follows it and by its
 surroundings; two denials that cancel out; a denial in other words, where the clause of the literature most like it
 denies, forbids or restricts something too and does not affirm what is denied; a clause of the literature that a
-sentence repeats without its denial. What is not covered: 不升高 for 正常, a scope that crosses a comma, denials of
-nothing that the literature speaks of.
+sentence repeats without its denial. What is not covered: a scope that crosses a comma, denials of what the clause of
+the literature most like it does not affirm (不高 for 正常 or 低), but for what says that something never comes back.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ _NEARLY = 0.8  # of the best share, that from which another clause is as like
 _CEASED = re.compile("停止|失去|丧失|消失|缺乏|难以|少(?![数见])|[勿禁免]")
 _DOUBTING = frozenset(("不一定", "未必", "不见得", "未见得"))  # they deny no more than a certainty
 _PART = re.compile("每|所有|都|人人|谁|一律|全部")
-_SOME = re.compile("部分|不一定|多数|一些|有的|少数|有时|并非")
 _MOST = 12  # places of a word that are looked at
 _TELLING = 2  # pairs of characters that tell what is denied
 _MOSTLY = 0.7  # the share of them that an affirmation must repeat
 _PREDICATE = re.compile("不会|不是|并[非不]|不再|不至|无法|没有")
 _SAME = 0.9  # of its characters, from which a clause is the same but for its denials
 _OF_WHOM = re.compile("的(?:人|患者|病人|病例|孩子|儿童|妇女|女性|男性|孕妇|老年人|婴)")
+_FOLLOWS = re.compile("等于|意味|代表|说明|表示|见得")
+_OUTRIGHT = re.compile("不(?:会|能|可能)?再[犯得发次破出复患有生长痛疼]|无关|不相干|不搭界|没关系|没什么关系")
+_MAY = ("可", "会", "能", "易", "致")
 _RESTRICTING = re.compile(
     "停止|停用|避免|消失|缺[乏少]?|失去|丧失|排除|除外|防止|以免|以防|免于|少[于见用做量吃喝去]|较少|很少|极少|[仅只]|才|难|拒绝|代替|自行"
 )
@@ -49,14 +51,16 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
     paired: set[int] = set()
     for mark in said:
         found = _denied_alike(mark, [one for one in source if id(one) not in paired or one.values == mark.values])
-        if found is None and mark.text in _DOUBTING:
+        if (found is None and mark.text in _DOUBTING) or _is_weak(mark):
             continue
         if found is not None and not _same_head(mark, found) and _is_affirmed_there(mark, sources):
             return True, f"原文没有否定：“{_shown(mark)}”"
         if found is not None:
             paired.add(id(found))
-        elif _is_in_part(mark, sources) or not _is_told(mark, sources) or denied_otherwise(mark, sources):
+        elif not _is_told(mark, sources) or denied_otherwise(mark, sources):
             continue  # 居高不下: what is denied is nowhere told
+        elif not (_is_outright(mark) or affirmed_in_like_clause(mark, sources) or _is_possible(mark, sources)):
+            continue
         elif _head_of(mark).startswith(_FORBIDDING) or not any(
             likeness(mark.context, other.context) > _FORBIDDEN or _head_of(mark)[:2] in _after(other)
             for other in forbidden
@@ -68,6 +72,30 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
         ):
             return True, f"“{affirmed}”不同于原文的“{_shown(mark)}”"
     return True, ""
+
+
+def _is_weak(mark: Mark) -> bool:
+    """Whether a denial says only that one thing does not follow from another, or is not so for all."""
+    following = mark.reading.norm[mark.end : min(mark.end + 3, mark.reading.clause_at(mark.start)[1])]
+    return _FOLLOWS.match(following) is not None or _PART.match(following) is not None
+
+
+def _is_outright(mark: Mark) -> bool:
+    """Whether a denial says that something never comes back, or has nothing to do with another: the literature must say
+    so too."""
+    reading = mark.reading
+    low, high = reading.clause_at(mark.start)
+    return _OUTRIGHT.search(reading.raw_text(max(low, mark.start - 2), min(high, mark.end + 3))) is not None
+
+
+def _is_possible(mark: Mark, sources: Sequence[Reading]) -> bool:
+    """Whether the literature says that what is denied may be: 可癌变, where a sentence has 不会癌变."""
+    words = _head_of(mark)[:2]
+    return len(words) == 2 and any(
+        reading.norm[max(0, place - 1) : place] in _MAY and reading.norm[max(0, place - 2)] not in "不没未"
+        for reading in sources
+        for place in _places(reading, words)
+    )
 
 
 def _head_of(mark: Mark) -> str:
@@ -202,12 +230,6 @@ def _chars(reading: Reading, begin: int, end: int) -> frozenset[str]:
     if begin not in cached:
         cached[begin] = frozenset(reading.norm[place] for place in range(begin, end) if reading.tells(place))
     return cached[begin]
-
-
-def _is_in_part(mark: Mark, sources: Sequence[Reading]) -> bool:
-    """不是每个, where the literature speaks of some."""
-    following = mark.reading.norm[mark.end : mark.end + 3]
-    return _PART.match(following) is not None and any(_SOME.search(reading.norm) for reading in sources)
 
 
 def _share_pair(one: str, other: str) -> bool:

@@ -50,6 +50,11 @@ _HEED = re.compile("当心|小心|注意|警惕|留意|留神|提防|防")
 _UNAVOIDABLE = re.compile("非[^，。；！？]{1,8}不[可行成]")
 """非戒不可 demands."""
 
+_NOT_USED = frozenset(("-3", "-2", "0"))
+"""不用 before a thing or at an end forbids or waives (过敏者不用, 不用热水袋), before a verb it waives (不用怕)."""
+_NOT_USE = re.compile(
+    "不用(?![去管做吃查看讲治停打补开担怕慌急紧惊害戒换调减加复再等住洗空禁天太每特另先提断喝放理送动找测])"
+)
 _HELPERS = re.compile("(?:作为|作|列为|常规|再|主张|应|可|都|均|被|首先){0,4}")
 
 
@@ -184,6 +189,8 @@ def _values(reading: Reading, kind: str, token: Token) -> frozenset[str]:
             between = reading.norm[denied[-1].end : token.start]
             if denied[-1].start >= clause and _HELPERS.fullmatch(between):
                 return frozenset(("-2", "0"))  # 不作为常规推荐 recommends nothing
+        if kind == "ladder" and _NOT_USE.match(reading.raw_text(token.start, token.end + 1)):
+            return _NOT_USED
         return frozenset(map(str, LADDER[token.canonical]))
     following = head(reading, token.end)
     _, said, after = _sides(reading, token)

@@ -21,6 +21,8 @@ _YOUNG = frozenset(("新生儿", "早产儿", "足月儿", "婴儿", "幼儿", "
 _ANY_CHILD = re.compile("孩|娃|宝宝|宝贝|小朋友")
 """Words for a child of any age, born or not."""
 _OFFSPRING = re.compile("[孕胎婴]|新生|出生|分娩|产后|产妇|母乳|哺乳")
+_ADULTS = frozenset(("成人",))
+"""Whom advice is for where nobody is named."""
 _MATURE = frozenset(("老年人",))
 _SEXES = {
     "女性": re.compile(
@@ -32,6 +34,10 @@ _SEXES = {
 _IMPLIED_SEX = {"孕妇": "女性", "备孕": "女性", "哺乳期": "女性", "产妇": "女性", "绝经": "女性"}
 _AGE = re.compile(r"[\d一二两三四五六七八九十几半](?:周)?(?:岁|月龄|日龄|个月大|周龄)|周岁|月龄|胎龄")
 _OLD = re.compile(r"(?:[6-9]\d|[六七八九]十[一二三四五六七八九几多来]?)(?:多|来)?(?:周)?岁")
+_YOUNG_AGE = re.compile(
+    r"(?<![\d～~-])(?:1[0-7]|[1-9])(?:[～~-]\d+)?(?:个)?(?:周)?(?:岁(?!以上|后)|月龄|日龄)|先天|出生|发育性|遗传性"
+)
+_DELIVERED = re.compile("产后|哺乳|分娩|断乳|回乳|断奶|回奶|席汉|产褥|产时")
 _FERTILE = re.compile("怀孕|孕前|备孕|生育")
 _PERSONS = frozenset(("儿童", "老年人", "男性", "女性", "成人"))
 _ONLY = re.compile("只[有在对是限会]|仅|多见|好发|常见于|才|最|主要|比|更|唯")
@@ -68,7 +74,8 @@ def population(
             restricts = [
                 mark
                 for mark in lost
-                if _restricts(mark, begin, sentence)
+                if mark.values != _ADULTS
+                and _restricts(mark, begin, sentence)
                 and not mark.values & titles
                 and not _is_told(mark, sentence)
                 and not _is_item(mark, begin, end, sentence)
@@ -90,6 +97,8 @@ def _is_implied(mark: Mark, sources: Iterable[Reading]) -> bool:
     if any(value in mark.values and signs.search(told) for value, signs in _SEXES.items()):
         return True
     if (mark.values & _MATURE and _OLD.search(raw)) or ("备孕" in mark.values and _FERTILE.search(raw)):
+        return True
+    if ("产妇" in mark.values and _DELIVERED.search(told)) or (mark.values & _YOUNG and _YOUNG_AGE.search(raw)):
         return True
     return mark.values >= _YOUNG and _OFFSPRING.search(told) is not None
 

@@ -1,8 +1,9 @@
 """Strength and direction: 禁用 is not 慎用, 首选 not 次选, 升高 not 降低, 左 not 右.
 
-What is covered: the ladder of `polarity`, the classes of `contrasts.tsv`, exchanged ones too, and pairs of opposite
-characters beside the same neighbour (高流量, 低流量). What is not covered: contrasts that neither table nor pairs
-hold.
+What is covered: the ladder of `polarity`, the classes of `contrasts.tsv`, exchanged ones too, pairs of opposite
+characters beside the same neighbour (高流量, 低流量), and what `degrees`, `scope`, `forbidden`, `superlatives` and
+`majorities` find. What is not covered: contrasts that neither table nor pairs hold; a word that forbids, where no like
+clause of the literature affirms what it forbids.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import re
 from collections.abc import Callable, Sequence
 
 from chimed_rag.safety.degrees import compared, graded
+from chimed_rag.safety.forbidden import allowed
+from chimed_rag.safety.majorities import exchanged
 from chimed_rag.safety.marks import Mark, find_marks, rival, strict_values
 from chimed_rag.safety.negation import affirmed_in_like_clause, denied_otherwise, like_texts, shares_head
 from chimed_rag.safety.polarity import denials, ladder_marks, level, meets, possibilities
 from chimed_rag.safety.reading import Reading
 from chimed_rag.safety.scope import narrowed, reordered, widened
+from chimed_rag.safety.superlatives import superlative
 from chimed_rag.safety.surroundings import likeness
 
 CONTRASTS = "contrasts.tsv"
@@ -45,6 +49,9 @@ def strength(
     )
     fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources)
     fault = fault or graded(sentence, sources) or compared(sentence, sources) or widened(sentence, sources)
+    fault = fault or allowed(sentence, sources)
+    fault = fault or superlative(sentence, sources, context)
+    fault = fault or exchanged(sentence, sources)
     fault = fault or narrowed(sentence, sources) or reordered(sentence, sources)
     return bool(ladder or classes or their_ladder or fault), fault
 
@@ -62,13 +69,7 @@ def _climbed(
         if beside:
             continue
         agreed, other = rival(mark, source, meets, least=_NEAR)
-        if (
-            other is not None
-            and not agreed
-            and level(mark) < 0
-            and _turned(mark, other)
-            and not shares_head(mark, other)
-        ):
+        if other is not None and not agreed and _turned(mark, other) and not shares_head(mark, other):
             other = None  # 别扔 and 应保留 do not speak of the same act
         if other is not None:
             near = likeness(mark.context, other.context)
@@ -80,21 +81,35 @@ def _climbed(
             )
             if not (any(meets(mark, one) for one in headed) and not agreed) and not kept_too:
                 return f"“{mark.text}”不同于原文的“{other.text}”"
-        elif not agreed and level(mark) <= 0 and not any(meets(mark, one) for one in headed):
-            denied = any(likeness(mark.context, one.context) > _NEAR for reading in sources for one in denials(reading))
-            if (
-                not denied
-                and not _is_warning(mark, sources)
-                and not (level(mark) < 0 and denied_otherwise(mark, sources))
-            ):
-                return f"原文没有“{mark.text}”"
+        elif (
+            not agreed
+            and level(mark) <= 0
+            and not any(meets(mark, one) for one in headed)
+            and not _is_founded(mark, sources)
+        ):
+            return f"原文没有“{mark.text}”"
     return ""
 
 
+_WAIVED = frozenset("0")
+_GROUND_TO_WAIVE = re.compile("例外|除外|继续|相同|不变|正常|自行|自愈|自限|缩短|极少|罕见")
 _ASKED_NOT_TO = re.compile("(?:千万|先|可|最好)?(?:别|甭|勿|莫|不要|请勿|切勿)")
 
 
 _ADVERSE = re.compile("引起|妨碍|影响|间隔|避免|防止|混淆|风险|加重|停止|损伤|危险|中毒")
+
+
+def _is_founded(mark: Mark, sources: Sequence[Reading]) -> bool:
+    """Whether the literature gives ground for a word that forbids or waives and that it does not use itself."""
+    if any(likeness(mark.context, one.context) > _NEAR for reading in sources for one in denials(reading)):
+        return True
+    if mark.values == _WAIVED:
+        return _GROUND_TO_WAIVE.search(like_texts(mark, sources)) is not None and not affirmed_in_like_clause(
+            mark, sources
+        )
+    if denied_otherwise(mark, sources) or _is_warning(mark, sources):
+        return True
+    return not affirmed_in_like_clause(mark, sources)
 
 
 def _is_warning(mark: Mark, sources: Sequence[Reading]) -> bool:
@@ -234,19 +249,39 @@ _DEMANDING = re.compile("一定[要得先跟问说告不别由去]")
 _FORBIDDEN_OUTRIGHT = re.compile("绝对|一定[不别]")
 _RELATED = re.compile("[跟与和同][^，。；]{1,8}$")
 _RULED_OUT = re.compile("(?:可以?|能够?|足以|已经?|就|便)$")
+_LIMITED = re.compile("[只仅单唯限无不未没禁]|部分|必须")
 _HARMLESS = re.compile("可(?![能引致])|正常|安全|不必|不影响|没有(?:明显)?(?:危害|影响)")
-_ONLY = re.compile("[只仅单唯限]|部分|必须")
+
+
+_SAID_OTHERWISE = {
+    "speed": re.compile("即(?![可使为便])|急诊|抢救|一旦|突然"),
+    "go": re.compile("停|撤|中止|终止|禁|骤|麻痹|断|回乳"),
+    "effect": re.compile("失效|耐药|耐受|甚差|抵抗|脱逸|不敏感|难治|不佳"),
+    "quantity": re.compile("完全|均|皆|各种|凡|一切|不论|无论|本类|反复|持续|顽固|难[以于治]|否则难"),
+    "certainty": re.compile("(?<!不)必(?![要需])|均|皆|都"),
+}
+"""By class, what says in other words what must not be added: 即 for 马上, 耐药 for 没用."""
+_UNRELATED = re.compile("无关|不相关|没有?关系|不成正?比|不受")
+_NONE_THE_LESS = re.compile("[^，。；]{0,4}[，]?也(?:不|别|得|要|应|该|可能|会)")
+"""没事也不能大意 calls nothing harmless."""
 
 
 def _is_excused(mark: Mark, sources: Sequence[Reading]) -> bool:
-    """Whether a word that must not be added is denied before it (不是所有), strengthens advice (一定要问, 一律禁用), or
-    limits what the literature limits in other words."""
+    """Whether a word that must not be added is denied or forbidden before it (不是所有, 别马上停), strengthens advice
+    (一定要问, 一律禁用), is conceded only, or says what the literature says in other words."""
     reading = mark.reading
     low, high = reading.clause_at(mark.start)
-    if any(low <= one.start < mark.start for one in denials(reading)):
+    refused = (*denials(reading), *(one for one in ladder_marks(reading) if level(one) < 0))
+    if any(low <= one.start and one.end <= mark.start for one in refused):
         return True
-    if mark.kind == "need":
-        return any(_ONLY.search(one.norm) for one in sources)
+    here = like_texts(mark, sources)
+    if mark.kind in ("go", "effect") and not here:
+        here = "\n".join(one.norm for one in sources)
+    otherwise = _SAID_OTHERWISE.get(mark.kind)
+    if otherwise is not None and otherwise.search(here):
+        return True
+    if mark.kind == "need" and any(_LIMITED.search(one.norm) for one in sources):
+        return True
     said = reading.raw_text(mark.start, min(high, mark.end + 3))
     levels = [level(one) for source in sources for one in ladder_marks(source)]
     if _FORBIDDEN_OUTRIGHT.match(said) and any(one <= -3 for one in levels):
@@ -256,13 +291,12 @@ def _is_excused(mark: Mark, sources: Sequence[Reading]) -> bool:
     if mark.text == "排除":
         return not _RULED_OUT.search(reading.raw_text(low, mark.start))
     if mark.kind == "harmless":
-        here = like_texts(mark, sources)
-        if _HARMLESS.search(here):
+        after = reading.raw_text(mark.end, mark.end + 10)
+        related = _RELATED.search(reading.raw_text(low, mark.start)) is not None and mark.text.startswith("没")
+        if related and (any(_UNRELATED.search(one.norm) for one in sources) or denied_otherwise(mark, sources)):
             return True
-    if mark.kind == "effect" and denied_otherwise(mark, sources):
-        return True
-    related = _RELATED.search(reading.raw_text(low, mark.start)) is not None
-    return related and mark.text.startswith("没") and denied_otherwise(mark, sources)
+        return bool(_HARMLESS.search(here)) or _NONE_THE_LESS.match(after) is not None
+    return mark.kind == "effect" and denied_otherwise(mark, sources)
 
 
 def _is_strict(mark: Mark) -> bool:

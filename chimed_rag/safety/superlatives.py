@@ -1,72 +1,75 @@
-"""Superlatives: the most frequent, gravest, first or best, said of another thing than the literature says it of.
+"""Superlatives: 最常见的是甲 where the literature says 乙最常见, or says so of nothing.
 
-What is covered: a clause with a superlative of which the clauses of the literature with one of the same class hold next
-to nothing, while another clause holds more. What is not covered: 主要 and 最多, which also limit (最多三天), and which
-of several superlatives is meant.
+What is covered: 最 with an adjective, and 头号, 首位; what the literature calls so, before or after the word, against
+what the sentence names. What is not covered: 最 in a limit (最多三天, 最好), 首选 (`contrasts.tsv`), the same thing
+under another name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from chimed_rag.safety.reading import Reading
 
-_CLASSES = tuple(
-    map(
-        re.compile,
-        (
-            "最常见|最多见|最为(?:常见|多见)|居首|居多|首位",
-            "最少见|最罕见",
-            "最严重|最危险|最重|最凶险|最致命",
-            "最轻",
-            "最早|最先|首先出现|首发",
-            "最晚|最迟|最后出现",
-            "首选|第一选择|头号",
-            "最突出|最典型|最具特征|最有特征",
-            "最有效|[疗效]效最[好佳]|最灵|最敏感|最可靠|最强",
-            "最弱|最差|最不敏感",
-        ),
-    )
+_MOST = re.compile("最(?![后好近终低高多少大小初长短晚怕])|最多见|头号|首位|第一位|居首")
+_SOME = re.compile(
+    "最|首|头号|居|主要|为主|多见|多为|多在|多由|好发|尤|必|突出|显著|特征|特异|要药|极|甚|关键|唯一|优于|强于|典型|易|重在|常[为见用]|[\\d.]+[%％]"
+    "|应|宜|佳|敏感|可靠|金标准|良|适|早|先|快|效"
 )
-_MARKS = frozenset("最首")
-_OPENS = 2  # characters before a superlative that goes on with the clause before: 为最常见的类型
-_MOST_SHARED, _MIN_ELSEWHERE = 1, 2
+_OWN = 2  # pairs of characters below which a superlative is said of what stands in the clause before
 
 
-def misgiven(sentence: Reading, passages: Callable[[], Sequence[Reading]]) -> str:
-    """A superlative that the literature gives to something else, in Chinese; "" if there is none."""
-    for begin, end in sentence.clauses:
-        for superlative in _CLASSES:
-            said = _found(superlative, sentence, begin, end)
-            pairs = frozenset(pair for pair in _pairs(sentence, begin, end) if _MARKS.isdisjoint(pair))
-            if said and (told := _given(superlative, pairs, passages())):
-                return f"“{said}”：原文说的是“{told}”"
-    return ""
+class _Claim(NamedTuple):
+    """A clause, and its pairs of characters; with the one before it where it is a mere superlative (出血：最常见)."""
+
+    text: str
+    pairs: frozenset[str]
+    own: frozenset[str]
 
 
-def _given(superlative: re.Pattern[str], pairs: frozenset[str], passages: Sequence[Reading]) -> str:
-    """The clause to which the literature gives a superlative, if `pairs` stand elsewhere and not there."""
-    best, told, elsewhere = -1, "", 0
-    for reading in passages:
-        for number, (begin, end) in enumerate(reading.clauses):
-            match = superlative.search(reading.norm, begin, end)
-            if match and number and match.start() - begin <= _OPENS:
-                begin = reading.clauses[number - 1][0]
-            held = len(pairs & _pairs(reading, begin, end))
-            if not _found(superlative, reading, begin, end):
-                elsewhere = max(elsewhere, held)
-            elif held > best:
-                best, told = held, reading.raw_text(begin, end)
-    return told if best <= _MOST_SHARED and elsewhere >= max(_MIN_ELSEWHERE, best + 1) else ""
+def superlative(sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading]) -> str:
+    """What the sentence puts first and the literature does not (in Chinese); "" if there is none."""
+    said = _MOST.search(sentence.norm)
+    if said is None:
+        return ""
+    begin, end = sentence.clause_at(said.start())
+    headed = frozenset().union(*(reading.pair_set for reading in context))
+    pairs = _pairs(sentence, begin, end) - headed
+    clauses = list(_clauses(sources))
+    first = [claim for claim in clauses if _MOST.search(claim.text)]
+    here = max(clauses, key=lambda claim: len(claim.pairs & pairs), default=None)
+    if here is None or not here.pairs & pairs:
+        return ""
+    if not first:
+        return "" if _SOME.search(here.text) else f"原文没有“{said[0]}”"
+    if here in first:
+        elsewhere = frozenset().union(*(claim.pairs for claim in clauses if claim not in first))
+        swapped = (elsewhere & pairs) - here.pairs and here.own - sentence.pair_set
+        measured = any("\ue000" <= char < "\uf900" for pair in here.own for char in pair)
+        return f"“{sentence.raw_text(begin, end)}”不同于原文的“{here.text}”" if swapped and not measured else ""
+    others = frozenset().union(*(claim.pairs for claim in first))
+    mine = (here.pairs & pairs) - others
+    if not mine or any(len(claim.pairs & pairs) >= len(mine) for claim in first):
+        return ""
+    return f"“{sentence.raw_text(begin, end)}”不同于原文的“{first[0].text}”"
 
 
-def _found(superlative: re.Pattern[str], reading: Reading, begin: int, end: int) -> str:
-    match = superlative.search(reading.norm, begin, end) or superlative.search(reading.raw_text(begin, end))
-    return match[0] if match else ""
+def _clauses(sources: Sequence[Reading]) -> Iterator[_Claim]:
+    for reading in sources:
+        before: frozenset[str] = frozenset()
+        for begin, end in reading.clauses:
+            pairs, own = _pairs(reading, begin, end), _pairs(reading, begin, end, _MOST)
+            yield _Claim(reading.raw_text(begin, end), pairs | before if len(own) < _OWN else pairs, own)
+            before = pairs
 
 
-def _pairs(reading: Reading, begin: int, end: int) -> frozenset[str]:
-    places = [at for at in range(begin, end) if reading.tells(at)]
-    return frozenset(reading.norm[one] + reading.norm[two] for one, two in pairwise(places))
+def _pairs(reading: Reading, begin: int, end: int, without: re.Pattern[str] | None = None) -> frozenset[str]:
+    found = without.search(reading.norm, begin, end) if without else None
+    low, high = found.span() if found else (end, end)
+    matter = [
+        reading.norm[place] for place in range(begin, end) if reading.tells(place) and not low <= place < high + 2
+    ]
+    return frozenset(map("".join, pairwise(matter)))

@@ -1,4 +1,4 @@
-"""What one item of a list says, said of another, and superlatives given to another thing."""
+"""What one item of a list says, said of another."""
 
 import time
 
@@ -6,7 +6,6 @@ import pytest
 
 from chimed_rag.safety.alignment import read
 from chimed_rag.safety.items import misplaced
-from chimed_rag.safety.superlatives import misgiven
 
 
 @pytest.mark.parametrize(
@@ -49,18 +48,6 @@ def test_what_the_only_name_of_a_title_is_about_may_stand_in_any_item():
 def test_a_name_that_the_item_mentions_is_no_other():
     passages = [read("地高辛:慢性心衰用。"), read("维拉帕米:使地高辛血药浓度升高，须减量。")]
     assert not misplaced(read("地高辛的血药浓度会升高，须减量。"), passages, [read("用药")])
-
-
-@pytest.mark.parametrize(
-    ("told", "right", "wrong"),
-    [
-        ("消化道反应最常见，跟腱断裂见于老年人。", "最常见的是消化道反应。", "跟腱断裂最常见。"),
-        ("升压首选去甲肾上腺素；多巴酚丁胺用于低心排。", "升压首选去甲肾上腺素。", "首选多巴酚丁胺。"),
-    ],
-)
-def test_a_superlative_belongs_to_what_has_it(told, right, wrong):
-    assert not misgiven(read(right), lambda: [read(told)])
-    assert misgiven(read(wrong), lambda: [read(told)])
 
 
 def test_time_is_linear():
