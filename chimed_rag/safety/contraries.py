@@ -5,8 +5,7 @@ What is covered, each told from whole clauses or sentences of the window and not
 `alone`: doing by oneself what the literature leaves to a doctor;
 `permitted`: what the literature forbids or denies, said by a sentence that denies nothing;
 `recommended`: what the literature forbids or is wary of, in a list before or after the word that says so, recommended;
-and what `directions` and `orders` find. What is not covered: contraries by knowledge of the world (palm
-for elbow).
+and what `directions` and `orders` find. What is not covered: contraries by knowledge of the world (palm for elbow).
 Tried: what a sentence denies and the literature says without a denial; it failed as many right sentences as wrong ones.
 """
 
