@@ -1,8 +1,8 @@
 """All words that the proof knows, in one automaton: paraphrases, names, patients' words.
 
-What is covered: `plain_names.tsv`, `paraphrases.tsv` and `everyday.tsv` beside this module, the names of `entities.lexicon`,
-`query/lay_terms.tsv`. What is not covered: their meaning in context; a word is replaced wherever it stands, in both
-texts alike.
+What is covered: `plain_names.tsv`, `paraphrases.tsv` and `everyday.tsv` beside this module, the names of
+`entities.lexicon`, `query/lay_terms.tsv`. What is not covered: their meaning in context; a word is replaced wherever it
+stands, in both texts alike.
 """
 
 from __future__ import annotations
