@@ -7,6 +7,7 @@ et al. 2021, arXiv:2101.06983) where asked for. Not covered: distillation from a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from chimed_rag.encoders.base import load_encoder
+from chimed_rag.encoders.sentence import FUSION
 from training.backbone import Backbone, prepared, texts_of
 from training.card import Point
 from training.files import Ledger
@@ -62,6 +64,8 @@ class TransformerSettings(RetrieverSettings):
         pooling: see there.
         rounds: one after the other.
         same_source_batches: a batch holds pairs of one source alone, so that its negatives tell nothing by their style.
+        cosine_weight: what a cosine weighs beside BM25 in the fusion, where that was measured; the model's folder says
+            so (`chimed_rag.encoders.sentence.FUSION`).
         device: `auto`, `cpu` or `cuda`.
     """
 
@@ -70,6 +74,7 @@ class TransformerSettings(RetrieverSettings):
     pooling: Pooling = Pooling()
     rounds: list[Round] = Field(min_length=1)
     same_source_batches: bool = True
+    cosine_weight: float | None = Field(None, ge=0, allow_inf_nan=False)
     device: Device = "auto"
 
 
@@ -99,6 +104,8 @@ def _round(settings: TransformerSettings, run: Run, part: Round, n: int, base: s
         model = _model(settings, base)
         points = fit(_trainer(settings, part, model, examples, folder), folder, run.say)
         model.save(str(folder / "model"), create_model_card=False)
+        if settings.cosine_weight is not None:
+            (folder / "model" / FUSION).write_text(json.dumps({"cosine_weight": settings.cosine_weight}), "utf-8")
         return points
 
     return run.phase(f"round-{n}", make)

@@ -6,8 +6,10 @@ making a `SentenceEncoder` does (6 s).
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -29,6 +31,7 @@ from chimed_rag.errors import EncoderError, MissingExtraError
 
 log = logging.getLogger(__name__)
 
+FUSION = "fusion.json"
 _SUFFIXES = {".safetensors", ".json", ".txt", ".model"}
 
 
@@ -42,6 +45,9 @@ class SentenceEncoder:
 
     What is put before a text is, in this order: what the caller gives, what the model's own files say, what
     `encoders.known` says of this model, nothing.
+
+    A folder may say in `fusion.json`, {"cosine_weight": 3.0}, what its cosines weigh beside BM25 (`Encoder`), as
+    `training` writes it; without that, `cosine_weight` is None.
 
     Args:
         path: the model's folder, or its name on the hub ("owner/name").
@@ -92,6 +98,7 @@ class SentenceEncoder:
         if known is not None and said is None and model.commit is None and not _fits(self._model, dimension, known):
             log.info("%s is named like %s, but pools otherwise or has another dimension", model.folder, known.name)
             known = None
+        self.cosine_weight = _cosine_weight(model.folder)
         self._lock = Lock()
         self._batch_size, self._progress = batch_size, progress
         if max_seq_length is not None:
@@ -199,6 +206,24 @@ def _load(model: Model, device: str | None, local: bool, trust: bool) -> Any:
     return loaded.eval()
 
 
+def _cosine_weight(folder: Path) -> float | None:
+    """What the folder's `FUSION` says; None where there is none.
+
+    Raises:
+        EncoderError: it holds something else.
+    """
+    file = folder / FUSION
+    if not file.is_file():
+        return None
+    try:
+        weight = float(json.loads(file.read_text("utf-8"))["cosine_weight"])
+    except (ValueError, KeyError, TypeError):
+        weight = -1.0
+    if not 0 <= weight < inf:
+        raise EncoderError(f'{file}: write {{"cosine_weight": N}} with a number from 0 on, or remove the file')
+    return weight
+
+
 def _dimension(model: Any, name: str) -> int:
     """How long the vectors are, by trying; refuses a model that gives no usable vector for a plain word."""
     try:
@@ -248,5 +273,5 @@ def _files(folder: Path, *, code: bool) -> list[Path]:
         for part in folders
         if part.is_dir()
         for file in part.iterdir()
-        if file.suffix in suffixes and file.is_file()
+        if file.suffix in suffixes and file.name != FUSION and file.is_file()
     ]

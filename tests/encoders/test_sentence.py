@@ -133,6 +133,17 @@ def test_fingerprint_follows_the_weights_and_not_the_place(folder: Path, copy: P
     assert SentenceEncoder(copy).spec.fingerprint != fingerprint
 
 
+def test_a_folder_may_say_what_its_cosines_weigh(folder: Path, copy: Path) -> None:
+    assert SentenceEncoder(folder).cosine_weight is None
+    (copy / "fusion.json").write_text('{"cosine_weight": 3}')
+    told = SentenceEncoder(copy)
+    assert told.cosine_weight == 3.0 and told.spec.fingerprint == SentenceEncoder(folder).spec.fingerprint
+    for wrong in ("{", "[]", '{"cosine_weight": "much"}', '{"cosine_weight": NaN}', '{"cosine_weight": -1}'):
+        (copy / "fusion.json").write_text(wrong)
+        with pytest.raises(EncoderError, match=r"fusion\.json: write .* or remove the file"):
+            SentenceEncoder(copy)
+
+
 def test_a_changed_pooling_is_another_encoder(folder: Path, copy: Path) -> None:
     file = next(copy.glob("1_Pooling/config.json"))
     config = json.loads(file.read_text())

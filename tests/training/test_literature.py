@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from chimed_rag.encoders.adapt import Passage
+from chimed_rag.encoders.base import load_encoder
 from chimed_rag.errors import CorpusError
 from chimed_rag.literature import STARTER_INDEX
 from chimed_rag.medqa import MedQA
@@ -90,6 +91,7 @@ def test_the_real_configurations_learn_a_literature(tmp_path: Path, monkeypatch:
     places = [f"output_dir={tmp_path}/reranker", f"backbone.base={encoder}", f"lists.by={encoder}"]
     short = ["max_length=64", "optimisation={batch_size: 8, max_steps: 2}"]
     reranker = train_retriever(CONFIGS / "retriever_literature_reranker.yaml", [*places, *data, *short])
+    assert load_encoder(encoder, device="cpu").cosine_weight == 3.0
     documents = sorted((ROOT / "chimed_rag/corpus/starter").glob("*.md"))[:3]
     qa = MedQA.build(documents, tmp_path / "index", encoder=str(encoder), reranker=str(reranker))
     answer = qa.ask("阿卡波糖什么时候吃？")
