@@ -16,7 +16,7 @@ from chimed_rag.errors import InputError
 from training.card import Point
 from training.files import Ledger
 from training.fitting import Device, device_name, quiet
-from training.mlm import Masking, pretrain
+from training.mlm import Masking, masked_bert, pretrain
 from training.pairs import Pair, PairData
 from training.run import Run
 from training.settings import Settings, located
@@ -134,12 +134,13 @@ def _model(scratch: Scratch, tokenizer: Any) -> Any:
         "pad_token_id": tokenizer.pad_token_id,
     }
     if scratch.architecture == "bert":
-        config: Any = BertConfig(
-            **size, hidden_dropout_prob=scratch.dropout, attention_probs_dropout_prob=scratch.dropout
+        return masked_bert(
+            BertConfig(**size, hidden_dropout_prob=scratch.dropout, attention_probs_dropout_prob=scratch.dropout)
         )
-    else:
-        config = ModernBertConfig(
+    return AutoModelForMaskedLM.from_config(
+        ModernBertConfig(
             **size,
+            sparse_prediction=True,
             cls_token_id=tokenizer.cls_token_id,
             sep_token_id=tokenizer.sep_token_id,
             bos_token_id=tokenizer.cls_token_id,
@@ -149,4 +150,4 @@ def _model(scratch: Scratch, tokenizer: Any) -> Any:
             mlp_dropout=scratch.dropout,
             classifier_pooling="mean",
         )
-    return AutoModelForMaskedLM.from_config(config)
+    )

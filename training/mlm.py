@@ -18,6 +18,7 @@ from training.card import Point
 from training.fitting import Optimisation, arguments, fit
 
 _AT_ONCE = 2000
+_UNSEEN = -100  # the label of a token that is not to be guessed
 
 
 class Masking(Optimisation):
@@ -77,7 +78,7 @@ class MaskedBlocks:
         ids = self._rows[n % len(self._rows)].astype(np.int64)
         chance = np.random.default_rng((self._seed, n))
         guessed = (chance.random(len(ids)) < self._mask) & ~np.isin(ids, self._special)
-        labels = np.where(guessed, ids, -100)
+        labels = np.where(guessed, ids, _UNSEEN)
         how = chance.random(len(ids))
         shown = np.where(guessed & (how < 0.8), self._hidden, ids)
         others = chance.integers(0, self._vocabulary, len(ids))
@@ -87,6 +88,26 @@ class MaskedBlocks:
             "attention_mask": torch.ones(len(ids), dtype=torch.long),
             "labels": torch.from_numpy(labels),
         }
+
+
+def masked_bert(config: Any) -> Any:
+    """An untrained BertForMaskedLM that reads its head at the tokens to guess alone.
+
+    The loss is the same; of 1,024 blocks of 128 tokens and a vocabulary of 16,000 the logits of 15 % take 1.3 GB
+    (float32), those of all 8.4. ModernBERT has this in transformers (`sparse_prediction`).
+    """
+    import torch
+    from transformers import BertForMaskedLM
+    from transformers.modeling_outputs import MaskedLMOutput
+
+    class MaskedBert(BertForMaskedLM):  # type: ignore[misc, unused-ignore]
+        def forward(self, input_ids: Any, attention_mask: Any, labels: Any) -> Any:
+            states = self.bert(input_ids, attention_mask=attention_mask).last_hidden_state
+            guessed = labels != _UNSEEN
+            loss = torch.nn.functional.cross_entropy(self.cls(states[guessed]).float(), labels[guessed])
+            return MaskedLMOutput(loss=loss)
+
+    return MaskedBert(config)
 
 
 def pretrain(

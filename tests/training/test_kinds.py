@@ -104,6 +104,28 @@ def test_a_cross_encoder_scores_pairs(trained: Callable[[str], Path]) -> None:
     assert model.predict(pairs[:1])[0] == pytest.approx(one, abs=1e-5)
 
 
+def test_the_head_read_at_guessed_tokens_gives_the_loss_of_the_library() -> None:
+    from transformers import BertConfig, BertForMaskedLM
+
+    from training.mlm import masked_bert
+
+    config = BertConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    ours = masked_bert(config)
+    theirs = BertForMaskedLM(config)
+    theirs.load_state_dict(ours.state_dict())
+    ids = torch.randint(5, 50, (3, 12), generator=torch.Generator().manual_seed(1))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.where(ids % 3 == 0, ids, -100)}
+    losses = [model(**batch).loss for model in (ours, theirs)]
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
+    for loss in losses:
+        loss.backward()
+    for one, two in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(one.grad, two.grad, atol=1e-6)
+
+
 def test_late_interaction_gives_maxsim(trained: Callable[[str], Path]) -> None:
     from training.late_interaction import scorer
 
