@@ -34,6 +34,13 @@ _PREDICATE = re.compile("不会|不是|并[非不]|不再|不至|无法|没有")
 _SAME = 0.9  # of its characters, from which a clause is the same but for its denials
 _OF_WHOM = re.compile("的(?:人|患者|病人|病例|孩子|儿童|妇女|女性|男性|孕妇|老年人|婴)")
 _FOLLOWS = re.compile("等于|意味|代表|说明|表示|见得")
+_NOT_MEANT = re.compile(
+    "(?:不(?:等于|代表|意味着?|说明|表示|见得|一定)|并非|不是|不能[^，。；]{0,4}(?:认为|断定|说|当作?|算|排除))[^，。；]{0,4}$"
+)
+"""不等于没有: two denials that cancel out."""
+_WHO = re.compile("[^，。；]{1,12}的(?:[^，。；]{0,3}(?:人|患者|病人|病例)|[^，。；]{0,4}(?:孩|儿|妇|老人|女|男))")
+_WHEN = re.compile("[^，。；]{1,10}(?:的?时候?|的话|之前|期间?)(?=$|[，。；就应要也可先都再])")
+_CONCEDED = re.compile("(?:即使|即便|就算|哪怕|纵使|虽然?|尽管|如果?|若|假如|要是|倘若|万一|一旦|除非)[^，。；]{0,8}$")
 _OUTRIGHT = re.compile("不(?:会|能|可能)?再[犯得发次破出复患有生长痛疼]|无关|不相干|不搭界|没关系|没什么关系")
 _MAY = ("可", "会", "能", "易", "致")
 _RESTRICTING = re.compile(
@@ -51,7 +58,7 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
     paired: set[int] = set()
     for mark in said:
         found = _denied_alike(mark, [one for one in source if id(one) not in paired or one.values == mark.values])
-        if (found is None and mark.text in _DOUBTING) or _is_weak(mark):
+        if (found is None and (mark.text in _DOUBTING or _is_of_case(mark))) or _is_weak(mark):
             continue
         if found is not None and not _same_head(mark, found) and _is_affirmed_there(mark, sources):
             return True, f"原文没有否定：“{_shown(mark)}”"
@@ -76,8 +83,22 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
 
 def _is_weak(mark: Mark) -> bool:
     """Whether a denial says only that one thing does not follow from another, or is not so for all."""
-    following = mark.reading.norm[mark.end : min(mark.end + 3, mark.reading.clause_at(mark.start)[1])]
-    return _FOLLOWS.match(following) is not None or _PART.match(following) is not None
+    low, high = mark.reading.clause_at(mark.start)
+    following = mark.reading.norm[mark.end : min(mark.end + 3, high)]
+    if _FOLLOWS.match(following) or _PART.match(following):
+        return True
+    return _NOT_MEANT.search(mark.reading.raw_text(low, mark.start)) is not None
+
+
+def _is_of_case(mark: Mark) -> bool:
+    """Whether a denial tells of whom, when or in which case something holds (没生过孩子的人, 没发作时, 即使没有症状),
+    or names what is to be kept apart from something (而不是): the literature names the case as it likes."""
+    reading = mark.reading
+    low, high = reading.clause_at(mark.start)
+    before, after = reading.raw_text(low, mark.start), reading.raw_text(mark.end, high)
+    if mark.text in ("不是", "非", "并非") and before.endswith("而"):
+        return True
+    return bool(_WHO.match(after) or _WHEN.match(after) or _CONCEDED.search(before))
 
 
 def _is_outright(mark: Mark) -> bool:
