@@ -39,8 +39,9 @@ _NOT_MEANT = re.compile(
 )
 """不等于没有: two denials that cancel out."""
 _WHO = re.compile("[^，。；]{1,12}的(?:[^，。；]{0,3}(?:人|患者|病人|病例)|[^，。；]{0,4}(?:孩|儿|妇|老人|女|男))")
-_WHEN = re.compile("[^，。；]{1,10}(?:的?时候?|的话|之前|期间?)(?=$|[，。；就应要也可先都再])")
-_CONCEDED = re.compile("(?:即使|即便|就算|哪怕|纵使|虽然?|尽管|如果?|若|假如|要是|倘若|万一|一旦|除非)[^，。；]{0,8}$")
+_WHOSE = re.compile("[^，。；]{1,8}的$")
+_WHEN = re.compile("[^，。；]{1,10}(?:的?时候?|的话|之前|期间)(?=$|[，。；就应要也可先都再])")
+_CONCEDED = re.compile("(?:即使|即便|就算|哪怕|纵使|虽然?|尽管|如果?|若|假如|要是|倘若|万一)[^，。；]{0,3}$")
 _OUTRIGHT = re.compile("不(?:会|能|可能)?再[犯得发次破出复患有生长痛疼]|无关|不相干|不搭界|没关系|没什么关系")
 _MAY = ("可", "会", "能", "易", "致")
 _RESTRICTING = re.compile(
@@ -97,6 +98,8 @@ def _is_of_case(mark: Mark) -> bool:
     low, high = reading.clause_at(mark.start)
     before, after = reading.raw_text(low, mark.start), reading.raw_text(mark.end, high)
     if mark.text in ("不是", "非", "并非") and before.endswith("而"):
+        return True
+    if _WHOSE.fullmatch(after) and "是" not in before and high < len(reading.norm) - 1:
         return True
     return bool(_WHO.match(after) or _WHEN.match(after) or _CONCEDED.search(before))
 
@@ -180,9 +183,9 @@ def denied_otherwise(mark: Mark, sources: Sequence[Reading]) -> bool:
     )
 
 
-def like_texts(mark: Mark, sources: Sequence[Reading]) -> str:
-    """The clauses of the literature most like that of a mark."""
-    return "，".join(reading.norm[begin:end] for reading, begin, end in _like_clauses(mark, sources))
+def like_texts(mark: Mark, sources: Sequence[Reading], *, wider: bool = False) -> str:
+    """The clauses of the literature most like that of a mark; if `wider`, like that and the one before."""
+    return "，".join(reading.norm[begin:end] for reading, begin, end in _like_clauses(mark, sources, wider=wider))
 
 
 def affirmed_in_like_clause(mark: Mark, sources: Sequence[Reading]) -> bool:
@@ -207,10 +210,14 @@ def _is_ceased(reading: Reading, place: int, length: int) -> bool:
     return _CEASED.search(before) is not None or "前" in reading.norm[place + length : min(end, place + length + 2)]
 
 
-def _like_clauses(mark: Mark, sources: Sequence[Reading]) -> list[tuple[Reading, int, int]]:
-    """The clauses of the literature that hold most of the characters of the clause of a mark."""
+def _like_clauses(mark: Mark, sources: Sequence[Reading], *, wider: bool = False) -> list[tuple[Reading, int, int]]:
+    """The clauses of the literature that hold most of the characters of the clause of a mark, or of that and the one
+    before."""
     reading = mark.reading
     chars = _chars(reading, *reading.clause_at(mark.start))
+    number = reading.clause_numbers[mark.start]
+    if wider and number:
+        chars |= _chars(reading, *reading.clauses[number - 1])
     if not chars:
         return []
     clauses = [(source, begin, end) for source in sources for begin, end in source.clauses]
