@@ -1,10 +1,11 @@
 """Negation: a sentence denies what its passage denies, and nothing that it affirms.
 
 What is covered: a denial that was added, lost or moved to another word, told by what follows it and by its
-surroundings; two denials that cancel out; a denial in other words, where the clause of the literature most like it
-denies, forbids or restricts something too and does not affirm what is denied; a clause of the literature that a
-sentence repeats without its denial. What is not covered: a scope that crosses a comma, denials of what the clause of
-the literature most like it does not affirm (不高 for 正常 or 低), but for what says that something never comes back.
+surroundings; two denials that cancel out; a denial that tells only of whom, when or in which case; one in other words,
+where the clause of the literature most like it denies, forbids or restricts something too and does not affirm what is
+denied; a clause of the literature that a sentence repeats without its denial. What is not covered: a scope that crosses
+a comma, denials of what the clause of the literature most like it does not affirm (不高 for 正常 or 低), but for what
+says that something never comes back.
 """
 
 from __future__ import annotations
