@@ -18,6 +18,7 @@ from chimed_rag.entities.lexicon import unknown_drugs
 from chimed_rag.records import Evidence
 from chimed_rag.safety.conversion import CONTRARY_BOUNDS
 from chimed_rag.safety.dictionary import POLAR
+from chimed_rag.safety.morphemes import akin
 from chimed_rag.safety.reading import Reading
 from chimed_rag.safety.scanning import mend_names
 from chimed_rag.text import fold, sentence_spans
@@ -39,6 +40,7 @@ _NUMBER = 2  # what a number counts beside a character
 _GAIN = 0.3  # share of a clause that a further sentence must add
 _LONGEST = 600
 _USED = 0.6  # share of a clause of the literature that a sentence must hold to count as repeating it
+_AKIN = 0.7  # what a character counts of which there only stands another of its class
 _CONTEXT = 0.5  # what a title or heading must leave to the window itself
 
 
@@ -230,18 +232,21 @@ def _measured(
 
 
 def _alike(sentence: Reading, picked: Sequence[Unit], context: Sequence[Reading]) -> float | None:
-    """The greatest share of a sentence that one unit holds, by single characters and numbers; those of title and
+    """The greatest share of a sentence that one unit holds, by classes of characters and numbers; those of title and
     headings, which all that is said of a thing shares, do not count. None for `_FEW` characters or less, or where no
     title tells which those are."""
     headed = frozenset().union(*(reading.char_set for reading in context))
     own = [sentence.norm[place] for place in sentence.matter if sentence.norm[place] not in headed]
     if len(own) <= _FEW or not headed:
         return None
+    classes = tuple(zip(own, akin(own), strict=True))
     numbers = {sentence.norm[place] for _, place, _ in sentence.measures}
     best = 0.0
     for unit in picked:
         shared = _NUMBER * len(numbers.intersection(unit.reading.norm))
-        held = shared + sum(char in unit.reading.char_set for char in own)
+        chars = unit.reading.char_set
+        kin = frozenset(akin(chars))
+        held = shared + sum(1.0 if char in chars else _AKIN * (kind in kin) for char, kind in classes)
         best = max(best, held / (shared + len(own) + 1))
     return best
 

@@ -1,10 +1,11 @@
 """Negation: a sentence denies what its passage denies, and nothing that it affirms.
 
 What is covered: a denial that was added, lost or moved to another word, told by what follows it and by its
-surroundings; two denials that cancel out; a denial in other words, where the clause of the literature most like it
-denies, forbids or restricts something too and does not affirm what is denied; a clause of the literature that a
-sentence repeats without its denial. What is not covered: a scope that crosses a comma, denials of what the clause of
-the literature most like it does not affirm (不高 for 正常 or 低), but for what says that something never comes back.
+surroundings; two denials that cancel out; a denial that tells only of whom, when or in which case; one in other words,
+where the clause of the literature most like it denies, forbids or restricts something too and does not affirm what is
+denied; a clause of the literature that a sentence repeats without its denial. What is not covered: a scope that crosses
+a comma, denials of what the clause of the literature most like it does not affirm (不高 for 正常 or 低), but for what
+says that something never comes back.
 """
 
 from __future__ import annotations
@@ -34,6 +35,14 @@ _PREDICATE = re.compile("不会|不是|并[非不]|不再|不至|无法|没有")
 _SAME = 0.9  # of its characters, from which a clause is the same but for its denials
 _OF_WHOM = re.compile("的(?:人|患者|病人|病例|孩子|儿童|妇女|女性|男性|孕妇|老年人|婴)")
 _FOLLOWS = re.compile("等于|意味|代表|说明|表示|见得")
+_NOT_MEANT = re.compile(
+    "(?:不(?:等于|代表|意味着?|说明|表示|见得|一定)|并非|不是|不能[^，。；]{0,4}(?:认为|断定|说|当作?|算|排除))[^，。；]{0,4}$"
+)
+"""不等于没有: two denials that cancel out."""
+_WHO = re.compile("[^，。；]{1,12}的(?:[^，。；]{0,3}(?:人|患者|病人|病例)|[^，。；]{0,4}(?:孩|儿|妇|老人|女|男))")
+_WHOSE = re.compile("[^，。；]{1,8}的$")
+_WHEN = re.compile("[^，。；]{1,10}(?:的?时候?|的话|之前|期间)(?=$|[，。；就应要也可先都再])")
+_CONCEDED = re.compile("(?:即使|即便|就算|哪怕|纵使|虽然?|尽管|如果?|若|假如|要是|倘若|万一)[^，。；]{0,3}$")
 _OUTRIGHT = re.compile("不(?:会|能|可能)?再[犯得发次破出复患有生长痛疼]|无关|不相干|不搭界|没关系|没什么关系")
 _MAY = ("可", "会", "能", "易", "致")
 _RESTRICTING = re.compile(
@@ -51,7 +60,7 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
     paired: set[int] = set()
     for mark in said:
         found = _denied_alike(mark, [one for one in source if id(one) not in paired or one.values == mark.values])
-        if (found is None and mark.text in _DOUBTING) or _is_weak(mark):
+        if (found is None and (mark.text in _DOUBTING or _is_of_case(mark))) or _is_weak(mark):
             continue
         if found is not None and not _same_head(mark, found) and _is_affirmed_there(mark, sources):
             return True, f"原文没有否定：“{_shown(mark)}”"
@@ -76,8 +85,24 @@ def negation(sentence: Reading, sources: Sequence[Reading], context: Sequence[Re
 
 def _is_weak(mark: Mark) -> bool:
     """Whether a denial says only that one thing does not follow from another, or is not so for all."""
-    following = mark.reading.norm[mark.end : min(mark.end + 3, mark.reading.clause_at(mark.start)[1])]
-    return _FOLLOWS.match(following) is not None or _PART.match(following) is not None
+    low, high = mark.reading.clause_at(mark.start)
+    following = mark.reading.norm[mark.end : min(mark.end + 3, high)]
+    if _FOLLOWS.match(following) or _PART.match(following):
+        return True
+    return _NOT_MEANT.search(mark.reading.raw_text(low, mark.start)) is not None
+
+
+def _is_of_case(mark: Mark) -> bool:
+    """Whether a denial tells of whom, when or in which case something holds (没生过孩子的人, 没发作时, 即使没有症状),
+    or names what is to be kept apart from something (而不是): the literature names the case as it likes."""
+    reading = mark.reading
+    low, high = reading.clause_at(mark.start)
+    before, after = reading.raw_text(low, mark.start), reading.raw_text(mark.end, high)
+    if mark.text in ("不是", "非", "并非") and before.endswith("而"):
+        return True
+    if _WHOSE.fullmatch(after) and "是" not in before and high < len(reading.norm) - 1:
+        return True
+    return bool(_WHO.match(after) or _WHEN.match(after) or _CONCEDED.search(before))
 
 
 def _is_outright(mark: Mark) -> bool:
@@ -159,9 +184,9 @@ def denied_otherwise(mark: Mark, sources: Sequence[Reading]) -> bool:
     )
 
 
-def like_texts(mark: Mark, sources: Sequence[Reading]) -> str:
-    """The clauses of the literature most like that of a mark."""
-    return "，".join(reading.norm[begin:end] for reading, begin, end in _like_clauses(mark, sources))
+def like_texts(mark: Mark, sources: Sequence[Reading], *, wider: bool = False) -> str:
+    """The clauses of the literature most like that of a mark; if `wider`, like that and the one before."""
+    return "，".join(reading.norm[begin:end] for reading, begin, end in _like_clauses(mark, sources, wider=wider))
 
 
 def affirmed_in_like_clause(mark: Mark, sources: Sequence[Reading]) -> bool:
@@ -186,10 +211,14 @@ def _is_ceased(reading: Reading, place: int, length: int) -> bool:
     return _CEASED.search(before) is not None or "前" in reading.norm[place + length : min(end, place + length + 2)]
 
 
-def _like_clauses(mark: Mark, sources: Sequence[Reading]) -> list[tuple[Reading, int, int]]:
-    """The clauses of the literature that hold most of the characters of the clause of a mark."""
+def _like_clauses(mark: Mark, sources: Sequence[Reading], *, wider: bool = False) -> list[tuple[Reading, int, int]]:
+    """The clauses of the literature that hold most of the characters of the clause of a mark, or of that and the one
+    before."""
     reading = mark.reading
     chars = _chars(reading, *reading.clause_at(mark.start))
+    number = reading.clause_numbers[mark.start]
+    if wider and number:
+        chars |= _chars(reading, *reading.clauses[number - 1])
     if not chars:
         return []
     clauses = [(source, begin, end) for source in sources for begin, end in source.clauses]

@@ -40,6 +40,8 @@ _YOUNG_AGE = re.compile(
 _DELIVERED = re.compile("产后|哺乳|分娩|断乳|回乳|断奶|回奶|席汉|产褥|产时")
 _FERTILE = re.compile("怀孕|孕前|备孕|生育")
 _PERSONS = frozenset(("儿童", "老年人", "男性", "女性", "成人"))
+_OF_AN_AGE = _PERSONS | _YOUNG | {"产妇"}
+"""Those whom another sentence of a passage may name for all that follows."""
 _ONLY = re.compile("只[有在对是限会]|仅|多见|好发|常见于|才|最|主要|比|更|唯")
 _ITEMS = re.compile("[、和与及或]")
 
@@ -63,9 +65,11 @@ def population(
             continue
         if not agreed and (_is_implied(mark, (*window.readings, *context)) or _narrows(mark, source)):
             continue
-        everyone = {one.values for reading in window.passages() for one in _all(reading)}
-        if everyone == {mark.values}:
+        named = [one for reading in window.passages() for one in _all(reading)]
+        if {one.values for one in named} == {mark.values}:
             continue  # the passage is about one group, and names it where it likes
+        if other is None and mark.values & _OF_AN_AGE and any(_same(mark, one) for one in named):
+            continue
         return True, f"“{mark.text}”不同于原文的“{other.text}”" if other else f"原文没有说到“{mark.text}”"
     titles = frozenset(_titled(window))
     for reading, begin, end in used:

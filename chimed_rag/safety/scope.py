@@ -1,8 +1,9 @@
 """Of how many something is said, under which condition, and in which order.
 
 What is covered: 都, 均, 人人 where the literature says 多数 or names a share, in the clause that is most like; 只有…才
-where it knows no such condition; 先甲再乙 where it says 先乙再甲. What is not covered: 所有 and 多数 as words
-(`contrasts.tsv`), numbers that were left out, orders told without 先.
+where it knows no such condition; 只见于, 只由, 只对 where it limits nothing, 不管有没有 where it says nothing of all;
+先甲再乙 where it says 先乙再甲. What is not covered: 所有 and 多数 as words (`contrasts.tsv`), a limit told of another
+thing in the same sentence, numbers that were left out, orders told without 先.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ _EVERY = re.compile("(?<!成)都|[均皆各每]|全[都部]|任何|人人|一律
 _SOME = re.compile("多数|大多|多半|多[在为于可能见]|部分|少数|有些|有的|个别|往往|[\\d.]+[%％](?!以上)|约半")
 _ONLY_IF = re.compile("只有[^，。；！？,;]{1,20}(?:，)?[^，。；！？,;]{0,6}(?<!刚)才(?![能干])")
 _CONDITION = re.compile("只[有在能]|仅|才|方[可能]|唯")
+_RESTRICTED = re.compile(
+    "(?<![不非并])(?:[只仅]|唯独)(?:对|见于|适[合于用宜]|宜|发生|由|会|需(?!要时)|须|用[于来]|走|归|留|供|治|管|分布|出现"
+    "|作用|影响|累及|侵犯|侵及|损害|针对|存在于|传)|专[治管供攻]"
+)
+_LIMITED = re.compile("[仅只]|唯|单[纯独用]|专|限|才|方可|部分|少数|多[为见]?|主要|特有|独有|特异")
+_WHATEVER = re.compile("(?:不管|不论|无论|不问)[^，。；]{0,8}(?:有无|有没有|是否|是不是|谁|什么|何种|怎[么样])")
+_ANY = re.compile("[均皆都各凡]|无论|不论|不管|不分|任何|一律|所有|一切|无关|每")
 _FIRST = re.compile(
     "先(?![天兆前后露心])(?P<first>[^。；！？;先]{2,30}?)[，,]?(?:再|然后|而后|随后|最后)(?P<then>[^。；！？，;,]{2,20})"
 )
@@ -46,10 +54,17 @@ def widened(sentence: Reading, sources: Sequence[Reading]) -> str:
 
 
 def narrowed(sentence: Reading, sources: Sequence[Reading]) -> str:
-    """A condition, 只有…才, that the literature does not make (in Chinese); "" if there is none."""
+    """What the literature does not limit, or not lift, so (in Chinese): a condition, 只有…才; what something holds for,
+    只见于; that it holds whatever else does, 不管有没有. "" if there is none."""
     only = _ONLY_IF.search(sentence.folded)
     if only and not any(_CONDITION.search(reading.folded) for reading in sources):
         return f"原文没有“{only[0]}”"
+    limited = _RESTRICTED.search(sentence.folded)
+    if limited and not any(_LIMITED.search(reading.folded) for reading in sources):
+        return f"原文没有“{limited[0]}”"
+    whatever = _WHATEVER.search(sentence.folded)
+    if whatever and not any(_ANY.search(reading.folded) for reading in sources):
+        return f"原文没有“{whatever[0]}”"
     return ""
 
 

@@ -92,11 +92,13 @@ def _climbed(
 
 
 _WAIVED = frozenset("0")
-_GROUND_TO_WAIVE = re.compile("例外|除外|继续|相同|不变|正常|自行|自愈|自限|缩短|极少|罕见")
+_GROUND_TO_WAIVE = re.compile("例外|除外|继续|相同|不变|正常|自行|自愈|自限|缩短|极少|很少|罕见|消退|消失|仅|只")
 _ASKED_NOT_TO = re.compile("(?:千万|先|可|最好)?(?:别|甭|勿|莫|不要|请勿|切勿)")
 
 
-_ADVERSE = re.compile("引起|妨碍|影响|间隔|避免|防止|混淆|风险|加重|停止|损伤|危险|中毒")
+_ADVERSE = re.compile(
+    "引起|妨碍|影响|间隔|避免|防止|混淆|风险|加重|停止|损伤|危险|中毒|升高[^，。；]{0,4}浓度|减少[^，。；]{0,4}吸收|诱发|刺激|失效"
+)
 
 
 def _is_founded(mark: Mark, sources: Sequence[Reading]) -> bool:
@@ -104,9 +106,9 @@ def _is_founded(mark: Mark, sources: Sequence[Reading]) -> bool:
     if any(likeness(mark.context, one.context) > _NEAR for reading in sources for one in denials(reading)):
         return True
     if mark.values == _WAIVED:
-        return _GROUND_TO_WAIVE.search(like_texts(mark, sources)) is not None and not affirmed_in_like_clause(
-            mark, sources
-        )
+        return _GROUND_TO_WAIVE.search(
+            like_texts(mark, sources, wider=True)
+        ) is not None and not affirmed_in_like_clause(mark, sources)
     if denied_otherwise(mark, sources) or _is_warning(mark, sources):
         return True
     return not affirmed_in_like_clause(mark, sources)
@@ -117,7 +119,9 @@ def _is_warning(mark: Mark, sources: Sequence[Reading]) -> bool:
     tells the reader what follows for him."""
     if not _ASKED_NOT_TO.fullmatch(mark.text):
         return False
-    return not affirmed_in_like_clause(mark, sources) or _ADVERSE.search(like_texts(mark, sources)) is not None
+    return (
+        not affirmed_in_like_clause(mark, sources) or _ADVERSE.search(like_texts(mark, sources, wider=True)) is not None
+    )
 
 
 def _turned(one: Mark, other: Mark) -> bool:
@@ -293,7 +297,7 @@ def _is_excused(mark: Mark, sources: Sequence[Reading]) -> bool:
     if mark.kind == "harmless":
         after = reading.raw_text(mark.end, mark.end + 10)
         related = _RELATED.search(reading.raw_text(low, mark.start)) is not None and mark.text.startswith("没")
-        if related and (any(_UNRELATED.search(one.norm) for one in sources) or denied_otherwise(mark, sources)):
+        if related and (any(_UNRELATED.search(one.folded) for one in sources) or denied_otherwise(mark, sources)):
             return True
         return bool(_HARMLESS.search(here)) or _NONE_THE_LESS.match(after) is not None
     return mark.kind == "effect" and denied_otherwise(mark, sources)
