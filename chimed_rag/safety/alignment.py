@@ -155,11 +155,12 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
     measured = {place for _, place, _ in sentence.measures}
 
     def size(places: set[int]) -> int:
-        return len(places) + len(places & measured)  # a number tells more than a character
+        return len(places) + (len(places & measured) if measured else 0)  # a number tells more than a character
 
     def weighed(places: set[int], single: set[int]) -> float:
         return size(places) + _LONE * len(single)
 
+    sizes = list(map(size, overlaps))
     first = max(range(len(candidates)), key=lambda place: (weighed(overlaps[place], lone[place]), -place))
     if not overlaps[first] and not sentence.char_set & candidates[first].reading.char_set:
         return None
@@ -169,14 +170,12 @@ def align(sentence: Reading, candidates: Sequence[Unit], context: Sequence[Readi
         if len(chosen) == MOST_UNITS:
             break
         least = max(2, _GAIN * size(clause & telling))
-        here = [size(overlap & clause) for overlap in overlaps]
-        gains = [
-            weighed(overlap & clause - held, single & clause - held)
-            for overlap, single in zip(overlaps, lone, strict=True)
-        ]
-        place = max(range(len(candidates)), key=lambda at: (gains[at], size(overlaps[at]), -at))
+        missing = clause - held
+        gains = [weighed(overlap & missing, single & missing) for overlap, single in zip(overlaps, lone, strict=True)]
+        place = max(range(len(candidates)), key=lambda at: (gains[at], sizes[at], -at))
         if gains[place] < least:  # nothing new, but perhaps the same said in one place
-            place = max(range(len(candidates)), key=lambda at: (here[at], size(overlaps[at]), -at))
+            here = [size(overlap & clause) for overlap in overlaps]
+            place = max(range(len(candidates)), key=lambda at: (here[at], sizes[at], -at))
             if here[place] < max(here[at] for at in chosen) + _HOME:
                 continue
         if place not in chosen:
@@ -206,7 +205,7 @@ def _lone(
 
 def _overlap(sentence: Reading, unit: Reading) -> set[int]:
     """The places of a sentence that a unit holds: matter in pairs, and measures."""
-    held = {place for place, pairs in sentence.pairs.items() if not unit.pair_set.isdisjoint(pairs)}
+    held = sentence.held_by(unit.pair_set)
     for said, place, _ in sentence.measures:
         if any(
             unit.norm[at] == sentence.norm[place] and frozenset((said.bound, measure.bound)) not in CONTRARY_BOUNDS
@@ -222,7 +221,7 @@ def _measured(
 ) -> Window:
     pairs = frozenset().union(*(reading.pair_set for reading in context))
     singles = frozenset().union(*(unit.reading.char_set for unit in picked))
-    headed = {place for place, found in sentence.pairs.items() if place not in held and not pairs.isdisjoint(found)}
+    headed = sentence.held_by(pairs) - held
     covered = len(held) + min(len(headed), _CONTEXT * len(sentence.matter))
     lone = [place for place in sentence.matter if place not in held and place not in headed]
     covered += _WEAK * sum(sentence.norm[place] in singles for place in lone)
@@ -285,15 +284,15 @@ def used_clauses(
     for reading in window.readings:
         totals = [0] * len(reading.clauses)
         helds = [0] * len(reading.clauses)
-        uncounted = apart(reading)
+        uncounted, numbers = apart(reading), reading.clause_numbers
         for place in reading.matter:
-            if place in uncounted:
-                continue
-            totals[reading.clause_numbers[place]] += 1
-            helds[reading.clause_numbers[place]] += not sentence.pair_set.isdisjoint(reading.pairs[place])
+            if place not in uncounted:
+                totals[numbers[place]] += 1
+        for place in reading.held_by(sentence.pair_set).difference(uncounted):
+            helds[numbers[place]] += 1
         for _, place, _ in reading.measures:
-            totals[reading.clause_numbers[place]] += 3
-            helds[reading.clause_numbers[place]] += 3 * (reading.norm[place] in sentence.norm)
+            totals[numbers[place]] += 3
+            helds[numbers[place]] += 3 * (reading.norm[place] in sentence.norm)
         for (begin, end), total, held in zip(reading.clauses, totals, helds, strict=True):
             if total and held >= _USED * total:
                 found.append((reading, begin, end))

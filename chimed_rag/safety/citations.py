@@ -25,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from chimed_rag.records import Check, Citation, Draft, DraftCitation, DraftSentence, Evidence, Sentence
@@ -102,13 +103,20 @@ def _sentence(said: DraftSentence, proof: _Proof, lost: str) -> Sentence:
         outcome, detail = proof.outcomes.get(name, ("not_applicable", ""))
         if name == "passage_exists" and lost:
             detail = "；".join(filter(None, (detail, lost)))
-        checks.append(
-            Check(name=name, verdict="not_applicable" if stopped else outcome, detail="" if stopped else detail)
-        )
+        if stopped or not detail:
+            checks.append(_check(name, "not_applicable" if stopped else outcome))
+        else:
+            checks.append(Check(name=name, verdict=outcome, detail=detail))
         stopped = stopped or (outcome == "failed" and name in CHECKS[:2])
     citations = proof.citations if proof.is_proved else ()
     verdict: Literal["supported", "unsupported"] = "supported" if citations else "unsupported"
     return Sentence(text=said.text, citations=citations, verdict=verdict, checks=tuple(checks))
+
+
+@lru_cache(maxsize=64)
+def _check(name: str, outcome: Outcome) -> Check:
+    """A check without a detail: records do not change, and most of them are such."""
+    return Check(name=name, verdict=outcome, detail="")
 
 
 class _Prover:

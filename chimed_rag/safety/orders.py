@@ -72,10 +72,17 @@ def _both(first: frozenset[str], then: frozenset[str], one: frozenset[str], two:
     return not first.isdisjoint(one) and not then.isdisjoint(two)
 
 
+_MARKS: tuple[str, ...] = (
+    *("先首开早", "前", "后完", "从由", "主", "无止不没还", "先早", "先", "先早", "于", "于", "后", "→"),
+)
+"""For each of `_STEPS` the characters one of which every match has."""
+
+
 def _steps(text: str) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
     """(what comes first, what follows), as pairs of characters that the two do not share."""
-    for form in _STEPS:
-        for match in form.finditer(text):
+    chars = set(text)
+    for form, marks in zip(_STEPS, _MARKS, strict=True):
+        for match in form.finditer(text) if not chars.isdisjoint(marks) else ():
             first, then = _pairs(match["a"]), _pairs(match["b"])
             yield first - then, then - first
 

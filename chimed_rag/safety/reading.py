@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from itertools import compress
 from typing import NamedTuple
 from zlib import crc32
 
@@ -85,7 +86,11 @@ class Reading:
         new_ends: list[int] = []
         place = length = 0
         for index, begin, stop in find(text):
-            if begin < place or splits_word(text, begin) or splits_word(text, stop):
+            if begin < place:
+                continue
+            if (text[begin] < "\x80" and splits_word(text, begin)) or (
+                text[stop - 1] < "\x80" and splits_word(text, stop)
+            ):
                 continue
             canonical, kind = meanings[index]
             after = stop
@@ -154,7 +159,22 @@ class Reading:
     def pair_set(self) -> frozenset[str]:
         """All pairs of `pairs`."""
         norm = self.norm
-        return frozenset(norm[one] + norm[other] for one, other in self._neighbours)
+        return frozenset([norm[one] + norm[other] for one, other in self._neighbours])
+
+    @cached_property
+    def pair_places(self) -> dict[str, tuple[int, ...]]:
+        """For each pair of `pair_set` the places of both its characters, wherever it stands."""
+        norm = self.norm
+        found: dict[str, tuple[int, ...]] = {}
+        for one, other in self._neighbours:
+            pair = norm[one] + norm[other]
+            found[pair] = (*found.get(pair, ()), one, other)
+        return found
+
+    def held_by(self, pairs: frozenset[str]) -> set[int]:
+        """The places of matter that are in one of these pairs."""
+        places = self.pair_places
+        return {place for pair in self.pair_set & pairs for place in places[pair]}
 
     @cached_property
     def clause_pairs(self) -> list[set[str]]:
@@ -167,7 +187,7 @@ class Reading:
     @cached_property
     def char_set(self) -> frozenset[str]:
         """All characters of matter."""
-        return frozenset(self.norm[place] for place in self.matter)
+        return frozenset([self.norm[place] for place in self.matter])
 
     @cached_property
     def clause_numbers(self) -> list[int]:
@@ -215,24 +235,29 @@ class Reading:
     def context(self, start: int, end: int, stops: frozenset[int] = frozenset(), *, within: bool = False) -> Context:
         """What stands around `norm[start:end]`; neither side goes beyond a place in `stops` (marks of the same class)
         or a full stop, the right side not beyond the clause, nor the left one if `within`."""
-        tells, ends = self._tells, CLAUSE_ENDS if within else _HARD_ENDS
+        norm, tells, ends = self.norm, self._tells, CLAUSE_ENDS if within else _HARD_ENDS
         left: list[str] = []
         for place in range(start - 1, max(-1, start - 40), -1):
-            if self.norm[place] in ends or place in stops or len(left) == 9:
+            char = norm[place]
+            if char in ends or place in stops:
                 break
             if tells[place]:
-                left.append(self.norm[place])
+                left.append(char)
+                if len(left) == 9:
+                    break
         right: list[str] = []
-        for place in range(end, min(len(self.norm), end + 30)):
-            if self.norm[place] in CLAUSE_ENDS or place in stops or len(right) == 6:
+        for place in range(end, min(len(norm), end + 30)):
+            char = norm[place]
+            if char in CLAUSE_ENDS or place in stops:
                 break
             if tells[place]:
-                right.append(self.norm[place])
+                right.append(char)
+                if len(right) == 6:
+                    break
         low, high = self.clause_at(start)
-        around = [at for at in range(max(low, start - 40), min(high, end + 40)) if tells[at] and not start <= at < end]
-        return Context(
-            frozenset(left[:4]), frozenset(left), frozenset(right), frozenset(self.norm[at] for at in around)
-        )
+        before, after = slice(max(low, start - 40), min(start, high)), slice(max(low, end), min(high, end + 40))
+        around = (*compress(norm[before], tells[before]), *compress(norm[after], tells[after]))
+        return Context(frozenset(left[:4]), frozenset(left), frozenset(right), frozenset(around))
 
     @cached_property
     def _tells(self) -> bytearray:

@@ -52,10 +52,9 @@ def exchanged(sentence: Reading, sources: Sequence[Reading], passages: Callable[
     for mine in _clauses(sentence):
         counts = Counter(place for pair in mine.pairs for place in holding.get(pair, ()))
         held = [theirs[place] for place, _ in counts.most_common(_MOST_LIKE)]
-        words = _words(sentence, mine.begin, mine.end)
         for one in held:
             for other in held:
-                halves = _crossed(mine, words, one, other) if other is not one else None
+                halves = _crossed(mine, one, other) if other is not one else None
                 if halves is None or any(_hold_both(clause.pairs.keys(), *halves) for clause in theirs):
                     continue
                 split = one.reading is other.reading
@@ -79,9 +78,7 @@ def _clauses(reading: Reading) -> list[Clause]:
     return cached
 
 
-def _crossed(
-    mine: Clause, words: set[tuple[str, str]], one: Clause, other: Clause
-) -> tuple[frozenset[str], frozenset[str]] | None:
+def _crossed(mine: Clause, one: Clause, other: Clause) -> tuple[frozenset[str], frozenset[str]] | None:
     """The pairs that a clause has from the head of `one` and from the tail of `other`, whose own head is a sibling."""
     head = {pair: rank for pair, rank in mine.pairs.items() if pair in one.pairs and pair not in other.pairs}
     tail = {pair: rank for pair, rank in mine.pairs.items() if pair in other.pairs and pair not in one.pairs}
@@ -100,18 +97,16 @@ def _crossed(
         return None
     stop = one.places[min(last + 1, len(one.places) - 1)] + 1
     apart = (one.reading, one.begin, stop), (other.reading, other.begin, other.places[first] + 1)
-    return (frozenset(head), frozenset(tail)) if _are_siblings(mine, words, *apart) else None
+    return (frozenset(head), frozenset(tail)) if _are_siblings(mine, *apart) else None
 
 
 def _hold_both(pairs: Set[str], head: frozenset[str], tail: frozenset[str]) -> bool:
     return not head.isdisjoint(pairs) and 2 * len(tail & pairs) > len(tail)
 
 
-def _are_siblings(
-    mine: Clause, words: set[tuple[str, str]], one: tuple[Reading, int, int], other: tuple[Reading, int, int]
-) -> bool:
+def _are_siblings(mine: Clause, one: tuple[Reading, int, int], other: tuple[Reading, int, int]) -> bool:
     """Whether two heads name different things of a kind, of which the clause names the first alone."""
-    names, others = _words(*one), _words(*other)
+    names, others, words = _words(*one), _words(*other), _words(mine.reading, mine.begin, mine.end)
     only, instead = (names - others) & words, others - names - words
     if {kind for kind, _ in only} & {kind for kind, _ in instead}:
         return True

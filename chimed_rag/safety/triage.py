@@ -19,7 +19,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from importlib import resources
 from typing import Any, Literal
@@ -92,9 +92,13 @@ class _Group:
         """Low for what seldom occurs, which is better looked for first."""
         return (-min(map(len, self.needles)), len(self.needles)) if self.needles else (0, 0)
 
+    def may_match(self, clause: _Clause) -> bool:
+        """Whether a text has what every match contains; nothing is compiled."""
+        return self.needles is None or not self.needles.isdisjoint(clause.pieces)
+
     def spans(self, clause: _Clause) -> Iterator[tuple[int, int]]:
         """Where the expression matches in a clause."""
-        if self.needles is None or not self.needles.isdisjoint(clause.pieces):
+        if self.may_match(clause):
             for found in self.compiled.finditer(clause.text):
                 yield found.span()
 
@@ -146,11 +150,9 @@ class RedFlags:
             quick: leave out, before anything is matched, what cannot match; the result is the same.
         """
         reading = _Reading(question, self.shared)
-        found = [
-            rule
-            for rule in self._matching(reading, quick=quick, general=False)
-            if not ("history" in rule.excuses and reading.sounds_calm)
-        ]
+        found = list(self._matching(reading, quick=quick, general=False, spare=quick))
+        if not quick:
+            found = [rule for rule in found if not ("history" in rule.excuses and reading.sounds_calm)]
         if found or not is_alarming(reading.score):
             return found
         return list(self._matching(reading, quick=quick, general=True))
@@ -159,14 +161,20 @@ class RedFlags:
         """The rules whose words stand in a question, general ones aside, however calm it sounds."""
         return list(self._matching(_Reading(question, self.shared), quick=True, general=False))
 
-    def _matching(self, reading: _Reading, *, quick: bool, general: bool) -> Iterator[RedFlag]:
+    def _matching(self, reading: _Reading, *, quick: bool, general: bool, spare: bool = False) -> Iterator[RedFlag]:
+        """The rules whose words are alive; if `spare`, without those that excuse history where it sounds calm."""
         possible = set(self._unknown if quick else self._groups.values())
         for piece in reading.pieces if quick else ():
             possible.update(self._by_needle.get(piece, ()))
         for rule, patterns in zip(self.rules, self._patterns, strict=True):
-            if rule.general == general and any(
-                pattern.distinct <= possible and reading.holds(pattern, rule.excuses) for pattern in patterns
-            ):
+            if rule.general != general:
+                continue
+            likely = [pattern for pattern in patterns if pattern.distinct <= possible]
+            if quick:
+                likely = [pattern for pattern in likely if reading.may_hold(pattern)]
+            if not likely or (spare and "history" in rule.excuses and reading.sounds_calm):
+                continue
+            if any(reading.holds(pattern, rule.excuses) for pattern in likely):
                 yield rule
 
     def expressions(self) -> list[str]:
@@ -225,6 +233,7 @@ class _Reading:
         self._whole = _Clause(self.text, shared)
         self.pieces = self._whole.pieces
         self._alive_in: dict[tuple[_Group, frozenset[Excuse]], frozenset[int]] = {}
+        self._likely_in: dict[_Group, frozenset[int]] = {}
 
     @cached_property
     def score(self) -> float:
@@ -252,12 +261,22 @@ class _Reading:
             alive.append(self._alive(group, excuses))
             if not alive[-1]:
                 return False
-        reach = 1 if pattern.one_clause else _NEAR
-        together = any(
-            all(any(first <= clause < first + reach for clause in found) for found in alive)
-            for first in frozenset().union(*alive)
+        unless = pattern.unless
+        return _together(pattern, alive) and not (
+            unless and unless.may_match(self._whole) and unless.compiled.search(self.text)
         )
-        return together and not (pattern.unless and pattern.unless.compiled.search(self.text))
+
+    def may_hold(self, pattern: _Pattern) -> bool:
+        """Whether the needles of every group lie as near each other as the groups must; nothing is compiled."""
+        return _together(pattern, [self._likely(group) for group in pattern.groups])
+
+    def _likely(self, group: _Group) -> frozenset[int]:
+        """The numbers of the clauses that have a needle of a group."""
+        if group not in self._likely_in:
+            self._likely_in[group] = frozenset(
+                number for number, clause in enumerate(self._clauses) if group.may_match(clause)
+            )
+        return self._likely_in[group]
 
     def _alive(self, group: _Group, excuses: frozenset[Excuse]) -> frozenset[int]:
         """The numbers of the clauses in which a group is alive."""
@@ -292,6 +311,16 @@ class _Reading:
         if "care" in excuses and self._whole.tells("care"):
             return False
         return not ("chronic" in excuses and self._whole.tells("chronic") and not self._whole.tells("sudden"))
+
+
+def _together(pattern: _Pattern, found: Sequence[frozenset[int]]) -> bool:
+    """Whether all groups, given the clauses of each, lie in one clause or near each other."""
+    if pattern.one_clause:
+        return bool(frozenset.intersection(*found))
+    return any(
+        all(any(first <= clause < first + _NEAR for clause in clauses) for clauses in found)
+        for first in frozenset().union(*found)
+    )
 
 
 def digest(source: str) -> str:
