@@ -12,7 +12,7 @@ Tried: abbreviations that the passage has outside the window; they were exchange
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import cache
 from typing import NamedTuple
 
@@ -65,6 +65,8 @@ _CLASS_ENDS = frozenset("类药等")
 _BASES, _NO_BASE = frozenset("化性中基度酶能"), frozenset("变补是酸胆的成强弱制偏把将呈")
 _TAKES = frozenset("用吃服打对给使让含加以和与及或是换选")
 _LATIN = re.compile("[a-zα-ω0-9][a-zα-ω0-9+-]*")
+_UNIT = re.compile("[0-9]*[cm]mh")  # of mmH₂O and cmH₂O, which `measures` does not read
+_LETTERED = frozenset(("分期", "分级", "期的"))
 _KIND = re.compile(
     "(?!.?[的和与及或为是有无])[\u4e00-\u9fff]{1,2}[性型](?![质别能状格情交生欲功激病腺号])[\u4e00-\u9fff]"
 )
@@ -196,7 +198,7 @@ def _names(sentence: Reading) -> list[Token]:
 
 def _is_wider(token: Token, sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading]) -> bool:
     """Whether a name sums up what the literature tells, or is that of a class or a member of what it names."""
-    following = sentence.norm[token.end : token.end + 6]
+    following = sentence.raw_text(token.end, token.end + 6)
     return _is_summed_up(token, sentence, sources) or is_member_or_class(token.canonical, following, sources, context)
 
 
@@ -284,10 +286,33 @@ def _home(sentence: Reading, clause: tuple[int, int], sources: Sequence[Reading]
 def _foreign_latin(sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading]) -> str:
     """B细胞 for T细胞, a gene, an abbreviation that nobody explained."""
     known = {plain_latin(word) for reading in (*sources, *context) for word in _LATIN.findall(reading.norm)}
+    parts = {part for word in known for part in word.split("-")}
     for match in _LATIN.finditer(sentence.norm):
-        if plain_latin(match[0]) not in known:
+        word = plain_latin(match[0])
+        if word not in known and not (
+            word in parts
+            or _is_known_letter(word, sentence.norm[match.end() : match.end() + 2], known)
+            or _is_in_name(sentence, match.span(), sources)
+            or _UNIT.fullmatch(match[0])
+        ):
             return f"原文没有提到“{sentence.raw_text(*match.span())}”"
     return ""
+
+
+def _is_known_letter(word: str, following: str, known: Set[str]) -> bool:
+    """Whether the literature has T1 or T2 where a sentence speaks of T分期, JCV where it speaks of JC病毒."""
+    if following == "病毒":
+        return word + "v" in known
+    return len(word) == 1 and following in _LETTERED and any(re.fullmatch(f"{word}[0-9][a-z]?", one) for one in known)
+
+
+def _is_in_name(sentence: Reading, span: tuple[int, int], sources: Sequence[Reading]) -> bool:
+    """Whether Latin letters or digits belong to a name that a source has as the sentence writes it: CA19-9."""
+    for token in sentence.tokens:
+        if token.start <= span[0] and span[1] <= token.end and token.kind in NAME_KINDS:
+            said = fold(sentence.raw_text(token.start, token.end))
+            return any(said in one.folded for one in sources)
+    return False
 
 
 def _other_kinds(sentence: Reading, sources: Sequence[Reading]) -> str:
