@@ -199,7 +199,7 @@ def _names(sentence: Reading) -> list[Token]:
 def _is_wider(token: Token, sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading]) -> bool:
     """Whether a name sums up what the literature tells, or is that of a class or a member of what it names."""
     following = sentence.raw_text(token.end, token.end + 6)
-    return _is_summed_up(token, sentence, sources) or is_member_or_class(token.canonical, following, sources, context)
+    return _is_summed_up(token, sentence, (*sources, *context)) or is_member_or_class(token.canonical, following, sources, context)
 
 
 def _is_summed_up(token: Token, sentence: Reading, sources: Sequence[Reading]) -> bool:
