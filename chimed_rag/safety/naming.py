@@ -59,6 +59,14 @@ _FIGURATIVE = re.compile(
     "眼[下前看点里]|[着扎惹睁亮字心转]眼|脾气|口头|手头|骨子|血本|脑子|头脑|尾巴|胆[子量敢大小]|面子|心肠"
 )
 """Words that name a part of the body and mean none."""
+_EVERYDAY = frozenset(
+    "的地得了着过起来去上下里外中内间旁边处侧时候前后先再又也还都就才却只仅更最很太真越多少大小长短快慢高低深浅好坏强弱重轻"
+    "在从到向往由于与及或并跟比像如同样似对把被让使给叫用以为是有没无不未非别莫勿可能会要应该须得想肯敢必"
+    "吃喝服打抽放拿弄挤按推拉塞插拔抱举摸看听说讲问做干搞出进回倒拆开关合转变成引带加换停等归处理管靠算属"
+    "这那哪其此某每各什么怎几个些点种次回遍位名条只根张家自己身人者病医生一二三四五六七八九十两半全整常平经已正刚曾"
+    "厉害实在苗觉感觉方面情况东西事件办法"
+)
+"""Characters of words that any sentence may be told with: they name nothing."""
 _FAMILIES = "families.tsv"
 _PLAIN_PARTS = frozenset("部脏腔体")  # 胃部 is 胃
 _CLASS_ENDS = frozenset("类药等")
@@ -362,8 +370,11 @@ def _foreign_words(sentence: Reading, window: Window, context: Sequence[Reading]
     people = group_places(sentence)
     named = {
         at
-        for token in (_names(sentence) if window.novel else ())
-        if _is_wider(token, sentence, window.readings, context)
+        for token in (sentence.tokens if window.novel else ())
+        if token.kind == "light"
+        or token.kind == "drug"
+        or (token.kind in NAME_KINDS and _is_wider(token, sentence, window.readings, context))
+        or _is_summed_up(token, sentence, (*window.readings, *context))
         for at in range(token.start, token.end)
     }
     for start, end in window.novel:
@@ -371,7 +382,7 @@ def _foreign_words(sentence: Reading, window: Window, context: Sequence[Reading]
             continue
         words = "".join("，" if at in named else sentence.norm[at] for at in range(start, end))
         run = [char for char in _FIGURATIVE.sub("", words) if char.isalnum()]
-        new = [char for char in run if char not in chars and _kin(char).isdisjoint(chars)]
+        new = [char for char in run if char not in chars and char not in _EVERYDAY and _kin(char).isdisjoint(chars)]
         if len(run) > 1 and len(new) >= 2 and any(char in _MEDICAL for char in new):
             if _is_subject(fold(sentence.raw_text(start, end)), sentence, window):
                 continue
