@@ -2,11 +2,12 @@
 
 What is covered: the names of `entities.lexicon` (trade and generic are equal), drugs with common endings, the names
 that a title gives to one thing, words that sum up what the passage tells (`families.tsv`), classes of drugs and their
-members (`wider`), circumstances told before the statement in words of their own, words that look medical by their
-characters and stand nowhere in the window; cause and effect, more and less exchanged around a verb, and two things
-exchanged (`exchange`). What is not covered: classes of diseases, and a name that another sentence of the passage has
-in the place of this one.
-Tried: abbreviations that the passage has outside the window; they were exchanged six times as often as right.
+members (`wider`), a name that the title has in part, circumstances told before the statement in words of their own,
+words that look medical by their characters and stand nowhere in the window; cause and effect, more and less exchanged
+around a verb, and two things exchanged (`exchange`). What is not covered: classes of diseases, and a name that another
+sentence of the passage has in the place of this one.
+Tried: names of the title only against names of their own kind; as often wrong as right. Abbreviations that the passage
+has outside the window; they were exchanged six times as often as right.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from chimed_rag.entities.lexicon import unknown_drugs
 from chimed_rag.packaged import rows
 from chimed_rag.safety.alignment import Window, read
 from chimed_rag.safety.exchange import exchanged
-from chimed_rag.safety.likenames import is_named, is_subject, plain_latin
+from chimed_rag.safety.likenames import is_joined, is_named, is_subject, plain_latin
 from chimed_rag.safety.population import group_places
 from chimed_rag.safety.reading import Reading, Token
 from chimed_rag.safety.surroundings import likeness
@@ -153,17 +154,22 @@ def _foreign_names(sentence: Reading, said: Sequence[Token], window: Window, con
         words = fold(sentence.raw_text(token.start, token.end))
         if {words, token.canonical} & called and any(name in one.folded for name in called for one in sources):
             continue
-        if is_named(token, words, sources) or _is_subject(words, sentence, window):
+        if (
+            is_named(token, words, sources)
+            or is_joined(words, sources, context)
+            or _is_subject(words, sentence, window)
+        ):
             continue
         if home(sentence.clause_at(token.start)) is None and _is_circumstance(token, sentence, window, context):
             continue
+        is_headed = token.canonical in headed or any(token.canonical in one.norm for one in context)
         others = [(reading, other) for reading, other in here if other.canonical not in names]
         place = sentence.context(token.start, token.end)
         scored = [
             (likeness(place, reading.context(other.start, other.end)), reading, other) for reading, other in others
         ]
         score, reading, other = max(scored, key=lambda one: one[0], default=(0.0, sentence, token))
-        if token.canonical in headed or any(token.canonical in one.norm for one in context):
+        if is_headed:
             if score < 0.55:
                 continue
         elif not scored or score < 0.2:
@@ -207,7 +213,9 @@ def _names(sentence: Reading) -> list[Token]:
 def _is_wider(token: Token, sentence: Reading, sources: Sequence[Reading], context: Sequence[Reading]) -> bool:
     """Whether a name sums up what the literature tells, or is that of a class or a member of what it names."""
     following = sentence.raw_text(token.end, token.end + 6)
-    return _is_summed_up(token, sentence, (*sources, *context)) or is_member_or_class(token.canonical, following, sources, context)
+    return _is_summed_up(token, sentence, (*sources, *context)) or is_member_or_class(
+        token.canonical, following, sources, context
+    )
 
 
 def _is_summed_up(token: Token, sentence: Reading, sources: Sequence[Reading]) -> bool:
