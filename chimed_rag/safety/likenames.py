@@ -60,6 +60,15 @@ def is_named(token: Token, said: str, sources: Iterable[Reading]) -> bool:
     return False
 
 
+def is_joined(said: str, sources: Sequence[Reading], context: Sequence[Reading]) -> bool:
+    """Whether title or headings have one part of a name and a source the other: 开角型 under 青光眼用药."""
+    for place in range(2, len(said) - 1):
+        for part, rest in ((said[:place], said[place:]), (said[place:], said[:place])):
+            if any(part in one.folded for one in context) and any(rest in one.folded for one in sources):
+                return True
+    return False
+
+
 def _bare(token: Token) -> list[str]:
     """The name in a longer word: 水痘 of 出水痘, 扁桃体炎 of 扁桃体发炎."""
     names = [token.canonical.replace("发炎", "炎")] if token.canonical.endswith("发炎") else []
