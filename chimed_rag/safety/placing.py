@@ -14,9 +14,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chimed_rag.safety.conversion import DOSES, Measure, comparable, raw_values
+from chimed_rag.safety.conversion import DOSES, FLOW, Measure, by_the_minute, comparable, raw_values
 from chimed_rag.safety.marks import share
-from chimed_rag.safety.surroundings import Context
+from chimed_rag.safety.surroundings import Context, weight
 
 if TYPE_CHECKING:
     from chimed_rag.safety.reading import Reading
@@ -40,15 +40,18 @@ _REQUIRED = re.compile("^[^，。；,;]{0,3}[才再](?:能|可|行|安全|停|�
 _ADVISED = re.compile("^[^，。；,;]{0,3}(?:[应须宜]|可以|[要需](?!考虑)|就[能好]|即)")
 _UNTIL = re.compile("[要到等满]")
 _OUTSIDE = re.compile(
-    "超[出过]|[高低]过|[高低多少]于|[没未][到达]|不到|达不到|够不上|不够|算不上|不算|还不[算够到]|还早"
+    "超[出过]|[高低]过|[高低多少]于|(?:没有?|[未不])[到达够满足及]|达不到|够不[上着]|算不上|不算|[还尚]不[算够到]|还早"
     "|比[^，。,]{1,12}[高低多少长短]"
 )
+_DENIED = re.compile("[还尚]不(?:[能可宜必用该应]|停)|还谈不上|不再|先不|没有?必要|[不无]需|不[必用]|不(?:适合|合适|忙)")
+_DENIES = re.compile("[不没无未禁忌停避勿别]")
 _STRICT = re.compile("超|[高大多长低小少短]于|不[足到满]|未[满达]|[<>＜＞]")
 _ODD = re.compile("多|出头|开外")
 _STOP = re.compile("[。；！？;!?]")
 _BOUNDED = {"more": 1, "reach": 1, "less": -1, "within": -1}
 _STEPS = frozenset(("分", "级", "期", "度", "型", "类", "代", "第"))
 _AGES = {"after": 1, "before": -1}
+_WEIGHT = re.compile("公斤|千克|kg", re.IGNORECASE)
 _FITS, _CLASS_FITS = 0.3, 0.2
 
 Found = tuple[Measure, Context, "Reading", int]
@@ -80,7 +83,7 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
     is_delayed = said.unit in ("d", "月") and bool(_DELAYED.search(after))
     if is_age and not _UNTIL.search(before[-2:]):
         is_delayed = False
-    is_outside = bool(_OUTSIDE.search(after))
+    is_outside, is_denied = bool(_OUTSIDE.search(after)), bool(_DENIED.search(after))
     hits: list[Found] = []
     misses: list[Found] = []
     for one in sources:
@@ -90,7 +93,8 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
         if is_delayed and one[0].bound not in ("less", "within"):
             continue
         if one[0].bound or (low < high and by_range):
-            (hits if _holds(said, one[0], (low, high)) != is_outside else misses).append(one)
+            is_contrary = is_outside or (is_denied and not _DENIES.search(_clause_of(one)))
+            (hits if _holds(said, one[0], (low, high)) != is_contrary else misses).append(one)
     near, far = context.clause, context.clause | frozenset(_to_the_next(said, sentence, place))
     most = _CLASS_FITS if is_classed else _FITS
     return [
@@ -134,6 +138,11 @@ def _head(one: Found, heads: Sequence[int]) -> int | None:
     return max((head for head in heads if low < head < one[3]), default=None)
 
 
+def _clause_of(found: Found) -> str:
+    begin, end = found[2].clause_at(found[3])
+    return found[2].norm[begin : end + 12]
+
+
 def _to_the_next(said: Measure, sentence: Reading, place: int) -> str:
     """What a sentence says after a value, as far as the next of its kind."""
     others = [at for other, at, _ in sentence.measures if at > place and comparable(said, other)]
@@ -142,14 +151,19 @@ def _to_the_next(said: Measure, sentence: Reading, place: int) -> str:
 
 
 def _is_alike(said: Measure, source: Measure) -> bool:
+    if said.unit == source.unit == "g" and bool(_WEIGHT.search(said.text)) != bool(_WEIGHT.search(source.text)):
+        return False
     return comparable(said, source) or (said.unit == "数" and bool(raw_values(source)))
 
 
 def _interval(source: Measure, said: Measure) -> tuple[float, float]:
     """What a measure of the literature allows, in the unit of the sentence; a bound leaves one end open."""
+    source = by_the_minute(said, source) or source
     low, high = source.low, source.high
-    if said.unit == "数" and source.unit != "数":
-        low, high = raw_values(source) or (low, high)
+    if said.unit == "数" != source.unit:
+        low, high = sorted(raw_values(source) or (low, high))
+    elif said.unit == source.unit == "L" and FLOW.search(source.text) and not said.per:
+        low, high = low / 1440, high / 1440
     elif {said.unit, source.unit} == {"月", "d"}:
         factor = 30.0 if source.unit == "月" else 1 / 30.0
         low, high = low * factor, high * factor
