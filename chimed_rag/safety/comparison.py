@@ -143,7 +143,7 @@ def _is_bounded_otherwise(found: Found, source: Sequence[Found]) -> bool:
     return any(
         agrees_otherwise(said, around, one[0], _sides(one[2], one[3]), agree) and not _fits_others(found, one, source)
         for one in source
-        if comparable(said, one[0])
+        if comparable(said, one[0]) or (said.unit == "数" and raw_values(one[0]))
     )
 
 

@@ -45,6 +45,12 @@ _OUTSIDE = re.compile(
 )
 _DENIED = re.compile("[还尚]不(?:[能可宜必用该应]|停)|还谈不上|不再|先不|没有?必要|[不无]需|不[必用]|不(?:适合|合适|忙)")
 _DENIES = re.compile("[不没无未禁忌停避勿别]")
+_LABELLED = re.compile(
+    "(?:归[为入到在]|[列划定评判视]为|属于?|[算叫称]|诊断为?|处[在于]|偏向|符合|到了?|考虑|怀疑|想到|提示|说明|为|是)"
+    "([^，。；,;]{1,16})"
+)
+_MARK = re.compile("[，,。；;：:\n\ue000-\uf8ff]")
+_GENERIC = frozenset("一二三种类型级期度的了性该病量程大约")
 _STRICT = re.compile("超|[高大多长低小少短]于|不[足到满]|未[满达]|[<>＜＞]")
 _ODD = re.compile("多|出头|开外")
 _STOP = re.compile("[。；！？;!?]")
@@ -61,7 +67,8 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
     """Of what bounds and ranges of the literature a value of a sentence, at `place` of its norm, is a case."""
     is_ago = said.bound == "before" and said.text[-2:] not in ("以前", "之前")
     is_bounded = said.bound not in ("", "reach") and not is_ago and not _ODD.search(said.text)
-    if said.low != said.high or is_bounded or said.text[0] == "达":
+    is_near = said.high <= 1.5 * said.low and "岁" in said.text
+    if (said.low != said.high and not is_near) or is_bounded or said.text[0] == "达":
         return []
     clause, _ = sentence.clause_at(place)
     before, after = sentence.norm[clause:place], sentence.norm[place + 1 : place + 40]
@@ -95,6 +102,8 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
         if one[0].bound or (low < high and by_range):
             is_contrary = is_outside or (is_denied and not _DENIES.search(_clause_of(one)))
             (hits if _holds(said, one[0], (low, high)) != is_contrary else misses).append(one)
+    if (labelled := _labelled(said, sentence, place, [*hits, *misses])) is not None:
+        return [hit for hit in hits if hit in labelled]
     near, far = context.clause, context.clause | frozenset(_to_the_next(said, sentence, place))
     most = _CLASS_FITS if is_classed else _FITS
     return [
@@ -138,6 +147,33 @@ def _head(one: Found, heads: Sequence[int]) -> int | None:
     return max((head for head in heads if low < head < one[3]), default=None)
 
 
+def _labelled(said: Measure, sentence: Reading, place: int, found: Sequence[Found]) -> list[Found] | None:
+    """Of values listed by case, those of the case that a sentence names (算中等量, 处在Ⅲ期); None if none has it all."""
+    named = _LABELLED.search(_to_the_next(said, sentence, place))
+    label = frozenset(named[1] if named else "") - _GENERIC
+    label = frozenset(char for char in label if "\ue000" <= char < "\uf900") or label
+    if not label or len(found) < 2:
+        return None
+    shares = [(weight(label & _segment(one)), one) for one in found]
+    whole = [one for held, one in shares if held == weight(label)]
+    return whole if 0 < len(whole) < len(found) else None
+
+
+def _segment(found: Found) -> frozenset[str]:
+    """What names the case of a value: the head of its item of a list and what follows it to the next mark; where
+    nothing does, what stands between the value before and it."""
+    measure, _, reading, place = found
+    others = [at for other, at, _ in reading.measures if at < place and comparable(measure, other)]
+    item = max(reading.norm.rfind(end, 0, place) for end in "。；;\n") + 1
+    begin = max([item, *(at + 1 for at in others)])
+    first = min([at for _, at, _ in reading.measures if at >= item], default=place)
+    after = _MARK.split(reading.norm[place + 1 : place + 40], maxsplit=1)[0]
+    before = reading.norm[begin:place]
+    if any(char.isalnum() for char in after):
+        before = _MARK.split(before)[-1]
+    return frozenset(reading.norm[item:first] + before + after)
+
+
 def _clause_of(found: Found) -> str:
     begin, end = found[2].clause_at(found[3])
     return found[2].norm[begin : end + 12]
@@ -175,6 +211,8 @@ def _interval(source: Measure, said: Measure) -> tuple[float, float]:
 
 def _holds(said: Measure, source: Measure, span: tuple[float, float]) -> bool:
     value, (low, high) = said.low, span
+    if said.low < said.high and not low <= said.high <= high:
+        return False
     if source.bound and _STRICT.search(source.text):
         return low < value < high or (value == low and bool(_ODD.search(said.text)))
     return low * (1 - 1e-6) <= value <= high * (1 + 1e-6)
