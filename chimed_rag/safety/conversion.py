@@ -1,8 +1,9 @@
 """Measures in base units, and whether one says what another says.
 
 What is covered: factors between units of one kind, amounts and masses by the substance that is named, bounds, and a
-margin where a conversion rounds (2.5 % between mol and g, 1.5 % between mmHg and kPa, 7 % between days and months).
-What is not covered: reading measures out of text (`measures`), °F, and international units in milligrams.
+margin where a conversion rounds (2.5 % between mol and g, 1.5 % between mmHg and kPa, 7 % between days and months, 10
+points where a share is rough: 一半以上 is 53 %), rates told without their minute, mL/min for mL/(min·1.73m2). What is
+not covered: reading measures out of text (`measures`), °F, and international units in milligrams.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def base_unit(unit: str) -> tuple[str, float, str]:
 
 def comparable(one: Measure, other: Measure) -> bool:
     """Whether two measures are of one kind: units that convert into each other."""
-    return by_the_minute(one, other) is not None or _factor(one.unit, other.unit, 1.0) is not None
+    return _factor(one.unit, other.unit, 1.0) is not None or by_the_minute(one, other) is not None
 
 
 CONTRARY_BOUNDS = frozenset(
@@ -122,6 +123,7 @@ def raw_values(source: Measure) -> tuple[float, float] | None:
     return (found[0], found[-1]) if 0 < len(found) < 3 else None
 
 
+_ROUGH = re.compile("[半成]|分之")
 _BY_THE_MINUTE = re.compile("次[ ]?/[ ]?(?P<count>\\d*)[ ]?(?:min|分|h|小时)", re.IGNORECASE)
 
 
@@ -147,6 +149,9 @@ def agree(said: Measure, source: Measure, before: str = "") -> bool:
         said = said._replace(bound=source.bound)
     if source.bound in ("less", "more") and said.bound == "":
         return False
+    if said.unit == source.unit == source.bound == "" and said.bound in ("less", "more") and _ROUGH.search(said.text):
+        low, high = (said.low, said.low + 0.1) if said.bound == "more" else (said.low - 0.1, said.low)
+        return low <= source.low <= source.high <= high
     if said.bound in ("less", "more") and source.bound == "" and not said.unit.startswith("次"):
         return False
     if said.per and source.per and said.per != source.per:

@@ -1,8 +1,9 @@
 """Whether a value that a sentence tells of one case lies where a bound or a range of the literature puts it.
 
-What is covered: 血钠132 where the literature says 低于135, a child of fourteen where it says 15岁以下, a value
-outside a range where the sentence says so (超出, 没到, 够不上), units left out (TSH到12); ages, times since something
-happened, scores, grades and values that are classed (算中度) in a range. Of several bounds and ranges the one
+What is covered: 血钠132 where the literature says 低于135, a child of fourteen where it says 15岁以下, a value outside
+a range where the sentence says so (超出, 没到, 够不上), units left out (TSH到12); ages, times since something
+happened, scores, grades and values that are classed (算中度) in the range of the class that the sentence names; values
+outside of what allows something where the sentence denies it (还不能, 不再). Of several bounds and ranges the one
 decides whose own words the sentence repeats. Where the literature lists values by case (1～3岁2～3g, 4～6岁3～4g), a
 value must be that of the case which the sentence tells. What is not covered: recommendations (每次45毫克 where
 30～60毫克 are usual), since one value of a range is no range; delays (等半小时再打120); two values at once.
@@ -43,7 +44,7 @@ _OUTSIDE = re.compile(
     "超[出过]|[高低]过|[高低多少]于|(?:没有?|[未不])[到达够满足及]|达不到|够不[上着]|算不上|不算|[还尚]不[算够到]|还早"
     "|比[^，。,]{1,12}[高低多少长短]"
 )
-_DENIED = re.compile("[还尚]不(?:[能可宜必用该应]|停)|还谈不上|不再|先不|没有?必要|[不无]需|不[必用]|不(?:适合|合适|忙)")
+_DENIED = re.compile("[还尚]不(?:[能可宜必用该应]|停)|还谈不上|不再|先不|没有?必要|[不无]需|不(?:[必用忙]|适合|合适)")
 _DENIES = re.compile("[不没无未禁忌停避勿别]")
 _LABELLED = re.compile(
     "(?:归[为入到在]|[列划定评判视]为|属于?|[算叫称]|诊断为?|处[在于]|偏向|符合|到了?|考虑|怀疑|想到|提示|说明|为|是)"
@@ -148,7 +149,7 @@ def _head(one: Found, heads: Sequence[int]) -> int | None:
 
 
 def _labelled(said: Measure, sentence: Reading, place: int, found: Sequence[Found]) -> list[Found] | None:
-    """Of values listed by case, those of the case that a sentence names (算中等量, 处在Ⅲ期); None if none has it all."""
+    """Of values listed by case, those of the case that a sentence names (算中等量, 处在Ⅲ期); None if none has all."""
     named = _LABELLED.search(_to_the_next(said, sentence, place))
     label = frozenset(named[1] if named else "") - _GENERIC
     label = frozenset(char for char in label if "\ue000" <= char < "\uf900") or label
