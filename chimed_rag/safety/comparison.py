@@ -90,7 +90,12 @@ def numbers(
         same = [one for one in source if agree(said, one[0], before) and not _is_taken_otherwise(said, one)]
         alike = [one for one in source if comparable(said, one[0]) or (said.unit == "数" and raw_values(one[0]))]
         others = [one for one in alike if one not in same]
-        is_here = same or any(agree(said, measure, before) for measure in headed) or _follows(found, sources, source)
+        is_here = (
+            same
+            or any(agree(said, measure, before) for measure in headed)
+            or _follows(found, sources, source)
+            or (bool(alike) and _is_reckoned(said, sentence, passages()))
+        )
         if not is_here and (alike or not _stands_elsewhere(found, before, passages)):
             _, nearest = _nearest(surroundings, others or source)
             return True, f"“{said.text}”不同于原文的“{nearest[0].text}”" if nearest else f"原文没有“{said.text}”"
@@ -143,7 +148,7 @@ def _is_bounded_otherwise(found: Found, source: Sequence[Found]) -> bool:
     return any(
         agrees_otherwise(said, around, one[0], _sides(one[2], one[3]), agree) and not _fits_others(found, one, source)
         for one in source
-        if comparable(said, one[0])
+        if comparable(said, one[0]) or (said.unit == "数" and raw_values(one[0]))
     )
 
 
@@ -276,7 +281,7 @@ def _is_idle(measure: Measure, sources: Sequence[Reading], sentence: Reading) ->
     return (
         measure.low == measure.high == 1
         and measure.text[:1] in "一1"
-        and measure.unit in ("次", "种", "个", "度", "类")
+        and measure.unit in ("次", "种", "个", "度", "类", "疗程")
     )
 
 

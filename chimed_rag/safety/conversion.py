@@ -1,8 +1,9 @@
 """Measures in base units, and whether one says what another says.
 
 What is covered: factors between units of one kind, amounts and masses by the substance that is named, bounds, and a
-margin where a conversion rounds (2.5 % between mol and g, 1.5 % between mmHg and kPa, 7 % between days and months).
-What is not covered: reading measures out of text (`measures`), °F, and international units in milligrams.
+margin where a conversion rounds (2.5 % between mol and g, 1.5 % between mmHg and kPa, 7 % between days and months, 10
+points where a share is rough: 一半以上 is 53 %), rates told without their minute, mL/min for mL/(min·1.73m2). What is
+not covered: reading measures out of text (`measures`), °F, and international units in milligrams.
 """
 
 from __future__ import annotations
@@ -67,12 +68,16 @@ class Measure(NamedTuple):
         return f"{self.unit}{self.low:.3g}{self.high:.3g}"
 
 
+_SURFACE = re.compile(r"[·/]1\.73[ ]?m[2²]")  # of 30ml/(min·1.73m2), which most texts leave out
+
+
 @lru_cache(maxsize=512)
 def base_unit(unit: str) -> tuple[str, float, str]:
     """The base unit, the factor to it, and what a dose is per: "mg/(kg·d)" -> ("g/kg", 0.001, "day")."""
     factor = 1.0
     over: list[str] = []
     under: list[str] = []
+    unit = _SURFACE.sub("", unit)
     parts = re.sub(r"[()]", "", unit.replace("·", "/") if "(" in unit else unit).split("/")
     for place, part in enumerate(parts):
         for atom in part.split("·"):
@@ -92,7 +97,7 @@ def base_unit(unit: str) -> tuple[str, float, str]:
 
 def comparable(one: Measure, other: Measure) -> bool:
     """Whether two measures are of one kind: units that convert into each other."""
-    return _factor(one.unit, other.unit, 1.0) is not None
+    return _factor(one.unit, other.unit, 1.0) is not None or by_the_minute(one, other) is not None
 
 
 CONTRARY_BOUNDS = frozenset(
@@ -102,20 +107,32 @@ CONTRARY_BOUNDS = frozenset(
 """Bounds of which one excludes the other."""
 
 
-_FLOW = re.compile("/[ ]?(?:min|分)", re.IGNORECASE)
+FLOW = re.compile("/[ ]?\\(?(?:min|分)", re.IGNORECASE)
 _RAW = re.compile(r"\d+(?:\.\d+)?")
 
 
 def raw_values(source: Measure) -> tuple[float, float] | None:
     """The bare numbers of a laboratory value, a pressure or a share; None for doses, spans, counts and large powers."""
     if (
-        not ("/" in source.unit or _FLOW.search(source.text) or source.unit in ("Pa", ""))
+        not ("/" in source.unit or FLOW.search(source.text) or source.unit in ("Pa", ""))
         or source.unit.startswith("次")
         or "×" in source.text
     ):
         return None
     found = [float(number) for number in _RAW.findall(re.split("[a-zμ/／×%]", source.text, maxsplit=1)[0])]
     return (found[0], found[-1]) if 0 < len(found) < 3 else None
+
+
+_ROUGH = re.compile("[半成]|分之")
+_BY_THE_MINUTE = re.compile("次[ ]?/[ ]?(?P<count>\\d*)[ ]?(?:min|分|h|小时)", re.IGNORECASE)
+
+
+def by_the_minute(said: Measure, source: Measure) -> Measure | None:
+    """A rate that is written as one (>120次/min) as the number alone, where a sentence tells no more (心跳超过120)."""
+    if said.unit not in ("数", "次") or source.unit != "次/d" or not _BY_THE_MINUTE.search(source.text):
+        return None
+    raw = [float(number) for number in _RAW.findall(source.text.partition("次")[0])]
+    return source._replace(low=min(raw), high=max(raw), unit=said.unit) if raw else None
 
 
 def agree(said: Measure, source: Measure, before: str = "") -> bool:
@@ -132,20 +149,25 @@ def agree(said: Measure, source: Measure, before: str = "") -> bool:
         said = said._replace(bound=source.bound)
     if source.bound in ("less", "more") and said.bound == "":
         return False
+    if said.unit == source.unit == source.bound == "" and said.bound in ("less", "more") and _ROUGH.search(said.text):
+        low, high = (said.low, said.low + 0.1) if said.bound == "more" else (said.low - 0.1, said.low)
+        return low <= source.low <= source.high <= high
     if said.bound in ("less", "more") and source.bound == "" and not said.unit.startswith("次"):
         return False
     if said.per and source.per and said.per != source.per:
         return False
     mass = next((weight for name, weight in MOLAR_MASSES.items() if name in before), 0.0)
+    if (minute := by_the_minute(said, source)) is not None:
+        source = minute
     if said.unit == "数" != source.unit and (raw := raw_values(source)) and said.low in raw:
         return raw[0] == raw[1] or said.bound == ""
     factor = _factor(said.unit, source.unit, mass)
     if factor is None or not factor:
         return False
-    if said.unit == source.unit == "L" and _FLOW.search(source.text) and not said.per:
+    if said.unit == source.unit == "L" and FLOW.search(source.text) and not said.per:
         factor = 1440.0  # 氧流量3升
     if said.bound == source.bound == "within" and said.low == said.high:
-        said = said._replace(low=source.low)  # 24小时内, where the literature says 12～24小时内
+        said = said._replace(low=source.low / factor)  # 24小时内, where the literature says 12～24小时内
     if said.text.endswith("成多") and source.low == source.high:
         return said.low <= source.low <= said.low + 0.1
     slack = 0.025 if "g/L" in (said.unit, source.unit) and said.unit != source.unit else 0.001

@@ -136,7 +136,7 @@ def measures(text: str) -> list[Measure]:
         if not any(taken[match.start() : match.end()]):
             bound, start, end = _bound(folded, *match.span())
             keep(max(start, taken.rfind(1, 0, match.start()) + 1), end, float(match[0]), float(match[0]), "数", bound)
-    return _shared(_joined(sorted(found), folded), folded)
+    return _continued(_shared(_joined(sorted(found), folded), folded), folded)
 
 
 _ABOUT = re.compile("([一二两三四五六七八])([二两三四五六七八九])个(?=小时|钟头|月|星期|礼拜|疗程)")
@@ -288,6 +288,25 @@ def _shared(found: list[Measure], text: str) -> list[Measure]:
         elif between == "/" and first.unit == second.unit and first.unit in ("Pa", "数"):
             bound = first.bound or second.bound
             found[place - 1 : place + 1] = [first._replace(bound=bound), second._replace(bound=bound)]
+    return found
+
+
+_IS_CONTINUED = re.compile("[，,;；(（、)）](?:维持|者)?$")
+_FAR = 16
+
+
+def _continued(found: list[Measure], text: str) -> list[Measure]:
+    """10～20μg/ml,>20中毒: a bare range or bound right after a mark takes the unit of the value before it."""
+    for place in range(1, len(found)):
+        first, second = found[place - 1], found[place]
+        between = text[first.end : second.start]
+        is_open = second.unit == "数" and (second.bound or second.low < second.high)
+        if not is_open or "/" not in first.unit or not _IS_CONTINUED.search(between) or len(between) > _FAR:
+            continue
+        raws = [_RAW.search(first.text), _RAW.search(second.text)]
+        if raws[0] and raws[1] and float(raws[0][0]):
+            scale = first.low / float(raws[0][0])
+            found[place] = second._replace(low=second.low * scale, high=second.high * scale, unit=first.unit)
     return found
 
 

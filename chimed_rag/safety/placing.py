@@ -1,8 +1,9 @@
 """Whether a value that a sentence tells of one case lies where a bound or a range of the literature puts it.
 
-What is covered: 血钠132 where the literature says 低于135, a child of fourteen where it says 15岁以下, a value
-outside a range where the sentence says so (超出, 没到, 够不上), units left out (TSH到12); ages, times since something
-happened, scores, grades and values that are classed (算中度) in a range. Of several bounds and ranges the one
+What is covered: 血钠132 where the literature says 低于135, a child of fourteen where it says 15岁以下, a value outside
+a range where the sentence says so (超出, 没到, 够不上), units left out (TSH到12); ages, times since something
+happened, scores, grades and values that are classed (算中度) in the range of the class that the sentence names; values
+outside of what allows something where the sentence denies it (还不能, 不再). Of several bounds and ranges the one
 decides whose own words the sentence repeats. Where the literature lists values by case (1～3岁2～3g, 4～6岁3～4g), a
 value must be that of the case which the sentence tells. What is not covered: recommendations (每次45毫克 where
 30～60毫克 are usual), since one value of a range is no range; delays (等半小时再打120); two values at once.
@@ -14,9 +15,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chimed_rag.safety.conversion import DOSES, Measure, comparable, raw_values
+from chimed_rag.safety.conversion import DOSES, FLOW, Measure, by_the_minute, comparable, raw_values
 from chimed_rag.safety.marks import share
-from chimed_rag.safety.surroundings import Context
+from chimed_rag.safety.surroundings import Context, weight
 
 if TYPE_CHECKING:
     from chimed_rag.safety.reading import Reading
@@ -40,15 +41,24 @@ _REQUIRED = re.compile("^[^，。；,;]{0,3}[才再](?:能|可|行|安全|停|�
 _ADVISED = re.compile("^[^，。；,;]{0,3}(?:[应须宜]|可以|[要需](?!考虑)|就[能好]|即)")
 _UNTIL = re.compile("[要到等满]")
 _OUTSIDE = re.compile(
-    "超[出过]|[高低]过|[高低多少]于|[没未][到达]|不到|达不到|够不上|不够|算不上|不算|还不[算够到]|还早"
+    "超[出过]|[高低]过|[高低多少]于|(?:没有?|[未不])[到达够满足及]|达不到|够不[上着]|算不上|不算|[还尚]不[算够到]|还早"
     "|比[^，。,]{1,12}[高低多少长短]"
 )
+_DENIED = re.compile("[还尚]不(?:[能可宜必用该应]|停)|还谈不上|不再|先不|没有?必要|[不无]需|不(?:[必用忙]|适合|合适)")
+_DENIES = re.compile("[不没无未禁忌停避勿别]")
+_LABELLED = re.compile(
+    "(?:归[为入到在]|[列划定评判视]为|属于?|[算叫称]|诊断为?|处[在于]|偏向|符合|到了?|考虑|怀疑|想到|提示|说明|为|是)"
+    "([^，。；,;]{1,16})"
+)
+_MARK = re.compile("[，,。；;：:\n\ue000-\uf8ff]")
+_GENERIC = frozenset("一二三种类型级期度的了性该病量程大约")
 _STRICT = re.compile("超|[高大多长低小少短]于|不[足到满]|未[满达]|[<>＜＞]")
 _ODD = re.compile("多|出头|开外")
 _STOP = re.compile("[。；！？;!?]")
 _BOUNDED = {"more": 1, "reach": 1, "less": -1, "within": -1}
 _STEPS = frozenset(("分", "级", "期", "度", "型", "类", "代", "第"))
 _AGES = {"after": 1, "before": -1}
+_WEIGHT = re.compile("公斤|千克|kg", re.IGNORECASE)
 _FITS, _CLASS_FITS = 0.3, 0.2
 
 Found = tuple[Measure, Context, "Reading", int]
@@ -58,7 +68,8 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
     """Of what bounds and ranges of the literature a value of a sentence, at `place` of its norm, is a case."""
     is_ago = said.bound == "before" and said.text[-2:] not in ("以前", "之前")
     is_bounded = said.bound not in ("", "reach") and not is_ago and not _ODD.search(said.text)
-    if said.low != said.high or is_bounded or said.text[0] == "达":
+    is_near = said.high <= 1.5 * said.low and "岁" in said.text
+    if (said.low != said.high and not is_near) or is_bounded or said.text[0] == "达":
         return []
     clause, _ = sentence.clause_at(place)
     before, after = sentence.norm[clause:place], sentence.norm[place + 1 : place + 40]
@@ -80,7 +91,7 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
     is_delayed = said.unit in ("d", "月") and bool(_DELAYED.search(after))
     if is_age and not _UNTIL.search(before[-2:]):
         is_delayed = False
-    is_outside = bool(_OUTSIDE.search(after))
+    is_outside, is_denied = bool(_OUTSIDE.search(after)), bool(_DENIED.search(after))
     hits: list[Found] = []
     misses: list[Found] = []
     for one in sources:
@@ -90,7 +101,10 @@ def cases(said: Measure, context: Context, sentence: Reading, place: int, source
         if is_delayed and one[0].bound not in ("less", "within"):
             continue
         if one[0].bound or (low < high and by_range):
-            (hits if _holds(said, one[0], (low, high)) != is_outside else misses).append(one)
+            is_contrary = is_outside or (is_denied and not _DENIES.search(_clause_of(one)))
+            (hits if _holds(said, one[0], (low, high)) != is_contrary else misses).append(one)
+    if (labelled := _labelled(said, sentence, place, [*hits, *misses])) is not None:
+        return [hit for hit in hits if hit in labelled]
     near, far = context.clause, context.clause | frozenset(_to_the_next(said, sentence, place))
     most = _CLASS_FITS if is_classed else _FITS
     return [
@@ -134,6 +148,38 @@ def _head(one: Found, heads: Sequence[int]) -> int | None:
     return max((head for head in heads if low < head < one[3]), default=None)
 
 
+def _labelled(said: Measure, sentence: Reading, place: int, found: Sequence[Found]) -> list[Found] | None:
+    """Of values listed by case, those of the case that a sentence names (算中等量, 处在Ⅲ期); None if none has all."""
+    named = _LABELLED.search(_to_the_next(said, sentence, place))
+    label = frozenset(named[1] if named else "") - _GENERIC
+    label = frozenset(char for char in label if "\ue000" <= char < "\uf900") or label
+    if not label or len(found) < 2:
+        return None
+    shares = [(weight(label & _segment(one)), one) for one in found]
+    whole = [one for held, one in shares if held == weight(label)]
+    return whole if 0 < len(whole) < len(found) else None
+
+
+def _segment(found: Found) -> frozenset[str]:
+    """What names the case of a value: the head of its item of a list and what follows it to the next mark; where
+    nothing does, what stands between the value before and it."""
+    measure, _, reading, place = found
+    others = [at for other, at, _ in reading.measures if at < place and comparable(measure, other)]
+    item = max(reading.norm.rfind(end, 0, place) for end in "。；;\n") + 1
+    begin = max([item, *(at + 1 for at in others)])
+    first = min([at for _, at, _ in reading.measures if at >= item], default=place)
+    after = _MARK.split(reading.norm[place + 1 : place + 40], maxsplit=1)[0]
+    before = reading.norm[begin:place]
+    if any(char.isalnum() for char in after):
+        before = _MARK.split(before)[-1]
+    return frozenset(reading.norm[item:first] + before + after)
+
+
+def _clause_of(found: Found) -> str:
+    begin, end = found[2].clause_at(found[3])
+    return found[2].norm[begin : end + 12]
+
+
 def _to_the_next(said: Measure, sentence: Reading, place: int) -> str:
     """What a sentence says after a value, as far as the next of its kind."""
     others = [at for other, at, _ in sentence.measures if at > place and comparable(said, other)]
@@ -142,14 +188,19 @@ def _to_the_next(said: Measure, sentence: Reading, place: int) -> str:
 
 
 def _is_alike(said: Measure, source: Measure) -> bool:
+    if said.unit == source.unit == "g" and bool(_WEIGHT.search(said.text)) != bool(_WEIGHT.search(source.text)):
+        return False
     return comparable(said, source) or (said.unit == "数" and bool(raw_values(source)))
 
 
 def _interval(source: Measure, said: Measure) -> tuple[float, float]:
     """What a measure of the literature allows, in the unit of the sentence; a bound leaves one end open."""
+    source = by_the_minute(said, source) or source
     low, high = source.low, source.high
-    if said.unit == "数" and source.unit != "数":
-        low, high = raw_values(source) or (low, high)
+    if said.unit == "数" != source.unit:
+        low, high = sorted(raw_values(source) or (low, high))
+    elif said.unit == source.unit == "L" and FLOW.search(source.text) and not said.per:
+        low, high = low / 1440, high / 1440
     elif {said.unit, source.unit} == {"月", "d"}:
         factor = 30.0 if source.unit == "月" else 1 / 30.0
         low, high = low * factor, high * factor
@@ -161,6 +212,8 @@ def _interval(source: Measure, said: Measure) -> tuple[float, float]:
 
 def _holds(said: Measure, source: Measure, span: tuple[float, float]) -> bool:
     value, (low, high) = said.low, span
+    if said.low < said.high and not low <= said.high <= high:
+        return False
     if source.bound and _STRICT.search(source.text):
         return low < value < high or (value == low and bool(_ODD.search(said.text)))
     return low * (1 - 1e-6) <= value <= high * (1 + 1e-6)

@@ -1,10 +1,10 @@
 """What follows from the numbers of the literature by a multiplication or a ratio.
 
-What is covered: the dose of a day from a single dose and how often it is taken (20毫克, 每日3～4次: 60到80毫克 a day),
-that of some days from that of one, and that of a child from its weight (10～20毫克/千克: 200到400毫克 at 20公斤) or
-age (每岁1粒); how long a dose takes at a rate (≤4mg/min: 40mg in at least 10 minutes); two measures in the proportion
-of two that the literature sets against each other (1mg中和100U: 30mg for 3000U); multiples and parts of a value
-(0.8g and 0.2g: 四倍; 减半: 一半). What is not covered: sums of phases, percentages of a body weight, tablets in
+What is covered: the dose of a day from a single dose and how often it is taken (20毫克, 每日3～4次: 60到80毫克 a day,
+最多80), that of some days from that of one, and that of a child from its weight (10～20毫克/千克: 200到400毫克 at
+20公斤) or age (每岁1粒); how long a dose takes at a rate (≤4mg/min: 40mg in at least 10 minutes); two measures in the
+proportion of two that the literature sets against each other (1mg中和100U: 30mg for 3000U); multiples and parts of a
+value (0.8g and 0.2g: 四倍; 减半: 一半). What is not covered: sums of phases, percentages of a body weight, tablets in
 milligrams.
 """
 
@@ -68,7 +68,11 @@ def _is_product(said: Measure, weights: Sequence[Measure], per_kilo: Sequence[Me
 
 
 def _is_of_a_day(said: Measure, sentence: Sequence[Measure], source: Sequence[Measure]) -> bool:
-    if any(agree(said._replace(per=""), one) for one in _of_a_day(source, is_marked=said.per != "day")):
+    of_a_day = list(_of_a_day(source, is_marked=said.per != "day"))
+    if any(agree(said._replace(per=""), one) for one in of_a_day):
+        return True
+    is_most = said.bound == "less" and "超" not in said.text
+    if is_most and any(agree(said, one._replace(low=one.high, bound="less")) for one in of_a_day):
         return True
     if said.unit not in DOSES or said.per:
         return False
