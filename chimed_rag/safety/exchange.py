@@ -154,6 +154,8 @@ _CUTS = tuple(map(re.compile, ("[^。；！？;!?\n]+", "[^。；！？;!?\n，,
 _HALVES = re.compile("而(?!且)|、")
 _LADDER = frozenset(["不", "没有", "可", "应", "要", "宜", "必须", "不应", "不必", "不建议", "建议", "慎用", "禁忌证"])
 """Words that stand anywhere and tell no two things apart."""
+_REASON = re.compile("因为?|由于|所以|从而|说明|提示|表明|意味|这时|以[免防便]|否则|不然")
+"""What joins a clause to the one before as its reason or consequence; the two tell no two things."""
 _NO_FORM = frozenset("的了不没有可应要，。；、：,;")
 _MOST_PAIRS = 12
 _CLEAR = 2  # weight of each of the four that is enough by itself
@@ -178,6 +180,8 @@ def crossed(sentence: Reading, passages: Sequence[Reading]) -> str:
     halves = list(islice(_halves(sentence), _MOST_PAIRS))
     levels = _levels(tuple(passages)) if halves else ()
     for begin, middle, end in halves:
+        if _REASON.match(sentence.raw_text(middle, end)):
+            continue
         one, two = _signs(sentence, begin, middle), _signs(sentence, middle, end)
         alike = frozenset(sentence.norm[begin:middle]).intersection(sentence.norm[middle:end]) - _NO_FORM
         if sentence.norm[middle - 1] in "而、" and not alike:
