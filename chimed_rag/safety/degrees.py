@@ -93,6 +93,11 @@ class _Comparison(NamedTuple):
     text: str
 
 
+def compares(reading: Reading) -> bool:
+    """Whether a text has a word of comparison."""
+    return _THAN.search(reading.norm) is not None
+
+
 def compared(sentence: Reading, sources: Sequence[Reading]) -> str:
     """甲比乙高 where the window says 乙比甲高 or 甲比乙低; "" if it does not."""
     said = _comparisons(sentence)

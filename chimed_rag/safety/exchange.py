@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations, islice, pairwise
 from typing import NamedTuple
@@ -174,11 +174,11 @@ class _Level(NamedTuple):
     holding: Mapping[str, list[int]]
 
 
-def crossed(sentence: Reading, passages: Sequence[Reading]) -> str:
+def crossed(sentence: Reading, passages: Callable[[], Sequence[Reading]]) -> str:
     """Two neighbouring halves of which each has something of both of two neighbours, which have them the other way
     round; in the sentence's own words."""
     halves = list(islice(_halves(sentence), _MOST_PAIRS))
-    levels = _levels(tuple(passages)) if halves else ()
+    levels = _levels(tuple(passages())) if halves else ()
     for begin, middle, end in halves:
         if _REASON.match(sentence.raw_text(middle, end)):
             continue
@@ -207,13 +207,21 @@ def _halves(reading: Reading) -> Iterator[tuple[int, int, int]]:
 def _levels(passages: tuple[Reading, ...]) -> list[_Level]:
     levels = []
     for cut in _CUTS:
-        stretches = [_signs(reading, *found.span()) for reading in passages for found in cut.finditer(reading.norm)]
+        stretches = [signs for reading in passages for signs in _cut_signs(reading, cut)]
         holding = defaultdict(list)
         for place, signs in enumerate(stretches):
             for sign in signs:
                 holding[sign].append(place)
         levels.append(_Level(stretches, holding))
     return levels
+
+
+def _cut_signs(reading: Reading, cut: re.Pattern[str]) -> list[Placed]:
+    cached: list[Placed] | None = reading.__dict__.get(cut.pattern)
+    if cached is None:
+        cached = [_signs(reading, *found.span()) for found in cut.finditer(reading.norm)]
+        reading.__dict__[cut.pattern] = cached
+    return cached
 
 
 def _signs(reading: Reading, begin: int, end: int) -> Placed:

@@ -64,7 +64,7 @@ def exchanged(sentence: Reading, sources: Sequence[Reading], passages: Callable[
                 if not any(_hold_both(reading.pair_set, *halves) for reading in rest):
                     said = sentence.raw_text(mine.begin, mine.end)
                     return f"“{said}”：原文说的是“{other.reading.raw_text(other.begin, other.end)}”"
-    said = crossed(sentence, passages() or sources)
+    said = crossed(sentence, lambda: passages() or sources)
     return f"“{said}”与原文交叉" if said else ""
 
 
