@@ -225,17 +225,27 @@ def _cut_signs(reading: Reading, cut: re.Pattern[str]) -> list[Placed]:
 
 
 def _signs(reading: Reading, begin: int, end: int) -> Placed:
-    places = reading.matter[bisect_left(reading.matter, begin) : bisect_left(reading.matter, end)]
-    found: dict[str, tuple[int, int]] = {}
-    for at in places:
-        found.setdefault(reading.norm[at], (at, 1))
-    for at, after in pairwise(places):
-        if after == at + 1:
-            found.setdefault(reading.norm[at : at + 2], (at, 1))
-    found.update((reading.norm[at], (at, 2)) for _, at, _ in reading.measures if begin <= at < end)
-    polar = (token for token in reading.tokens if token.canonical in POLAR and begin <= token.start < end)
-    found.update((token.canonical, (token.start, 2)) for token in polar)
-    return {sign: value for sign, value in found.items() if sign not in _LADDER}
+    known: dict[tuple[int, int], Placed] = reading.__dict__.setdefault("signs of spans", {})
+    if (begin, end) not in known:
+        ends, signs = _told(reading)
+        low, high = bisect_left(ends, begin + 1), bisect_left(ends, end + 1)
+        known[begin, end] = {sign: (at, weight) for at, sign, weight in reversed(signs[low:high]) if at >= begin}
+    return known[begin, end]
+
+
+def _told(reading: Reading) -> tuple[list[int], list[tuple[int, str, int]]]:
+    """(where each ends, place and sign and weight) of all signs of a text, in the order of their ends."""
+    cached: tuple[list[int], list[tuple[int, str, int]]] | None = reading.__dict__.get("told signs")
+    if cached is None:
+        norm = reading.norm
+        found = [(at + 1, at, norm[at], 1) for at in reading.matter]
+        found += [(two + 1, one, norm[one : two + 1], 1) for one, two in pairwise(reading.matter) if two == one + 1]
+        found += [(at + 1, at, norm[at], 2) for _, at, _ in reading.measures]
+        found += [(one.end, one.start, one.canonical, 2) for one in reading.tokens if one.canonical in POLAR]
+        found = sorted(one for one in found if one[2] not in _LADDER)
+        cached = [one[0] for one in found], [one[1:] for one in found]
+        reading.__dict__["told signs"] = cached
+    return cached
 
 
 def _are_crossed(one: Placed, two: Placed, level: _Level, *, alike: bool) -> bool:
