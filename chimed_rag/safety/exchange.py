@@ -178,7 +178,7 @@ def crossed(sentence: Reading, passages: Callable[[], Sequence[Reading]]) -> str
     """Two neighbouring halves of which each has something of both of two neighbours, which have them the other way
     round; in the sentence's own words."""
     halves = list(islice(_halves(sentence), _MOST_PAIRS))
-    levels = _levels(tuple(passages())) if halves else ()
+    levels = _levels(tuple(_likely(sentence, passages()))) if halves else ()
     for begin, middle, end in halves:
         if _REASON.match(sentence.raw_text(middle, end)):
             continue
@@ -189,6 +189,14 @@ def crossed(sentence: Reading, passages: Callable[[], Sequence[Reading]]) -> str
         if any(_are_crossed(one, two, level, alike=bool(alike)) for level in levels):
             return sentence.raw_text(begin, end)
     return ""
+
+
+def _likely(sentence: Reading, passages: Sequence[Reading]) -> Iterator[Reading]:
+    """The sentences of the passages that have a pair of characters or a measure of a sentence."""
+    measured = {sentence.norm[at] for _, at, _ in sentence.measures}
+    for reading in passages:
+        if not reading.pair_set.isdisjoint(sentence.pair_set) or not measured.isdisjoint(reading.norm):
+            yield reading
 
 
 def _halves(reading: Reading) -> Iterator[tuple[int, int, int]]:
