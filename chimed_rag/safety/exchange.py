@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import combinations, islice, pairwise
 from typing import NamedTuple
 
@@ -167,18 +165,12 @@ Placed = Mapping[str, tuple[int, int]]
 """The signs of a stretch, characters and pairs: where each stands first, and how much it counts."""
 
 
-class _Level(NamedTuple):
-    """The stretches of a literature that are cut alike, and those that hold a sign."""
-
-    stretches: list[Placed]
-    holding: Mapping[str, list[int]]
-
-
 def crossed(sentence: Reading, passages: Callable[[], Sequence[Reading]]) -> str:
     """Two neighbouring halves of which each has something of both of two neighbours, which have them the other way
     round; in the sentence's own words."""
     halves = list(islice(_halves(sentence), _MOST_PAIRS))
-    levels = _levels(tuple(_likely(sentence, passages()))) if halves else ()
+    likely = list(_likely(sentence, passages())) if halves else []
+    levels = [[signs for reading in likely for signs in _cut_signs(reading, cut)] for cut in _CUTS]
     for begin, middle, end in halves:
         if _REASON.match(sentence.raw_text(middle, end)):
             continue
@@ -209,19 +201,6 @@ def _halves(reading: Reading) -> Iterator[tuple[int, int, int]]:
     for begin, end in clauses:
         for joint in _HALVES.finditer(reading.norm, begin + 3, end):
             yield begin, joint.end(), end
-
-
-@lru_cache(maxsize=256)
-def _levels(passages: tuple[Reading, ...]) -> list[_Level]:
-    levels = []
-    for cut in _CUTS:
-        stretches = [signs for reading in passages for signs in _cut_signs(reading, cut)]
-        holding = defaultdict(list)
-        for place, signs in enumerate(stretches):
-            for sign in signs:
-                holding[sign].append(place)
-        levels.append(_Level(stretches, holding))
-    return levels
 
 
 def _cut_signs(reading: Reading, cut: re.Pattern[str]) -> list[Placed]:
@@ -256,15 +235,14 @@ def _told(reading: Reading) -> tuple[list[int], list[tuple[int, str, int]]]:
     return cached
 
 
-def _are_crossed(one: Placed, two: Placed, level: _Level, *, alike: bool) -> bool:
+def _are_crossed(one: Placed, two: Placed, level: Sequence[Placed], *, alike: bool) -> bool:
     """Whether two stretches share with `one` and with `two` what the other has not, each its head with the one and its
     tail with the other; little of it will do where the two halves of the sentence are `alike` in form."""
-    mine = [sign for sign in one.keys() - two.keys() if sign in level.holding]
-    theirs = [sign for sign in two.keys() - one.keys() if sign in level.holding]
-    here, there = _by_stretch(mine, level), _by_stretch(theirs, level)
-    both = sorted(here.keys() & there.keys())[:_MOST_CLAUSES]
+    mine, theirs = one.keys() - two.keys(), two.keys() - one.keys()
+    here, there = [signs.keys() & mine for signs in level], [signs.keys() & theirs for signs in level]
+    both = [place for place in range(len(level)) if here[place] and there[place]][:_MOST_CLAUSES]
     for first, second in combinations(both, 2):
-        known, other = level.stretches[first], level.stretches[second]
+        known, other = level[first], level[second]
         four = (
             here[first] - other.keys(),
             there[first] - other.keys(),
@@ -279,34 +257,29 @@ def _are_crossed(one: Placed, two: Placed, level: _Level, *, alike: bool) -> boo
         near = second - first <= _NEAR
         if min(weights) >= _CLEAR and (alike or near):
             return True
-        shares = ((weights[0] + weights[2]) / _weight(mine, one), (weights[1] + weights[3]) / _weight(theirs, two))
+        shares = (
+            (weights[0] + weights[2]) / _weight(set().union(*here), one),
+            (weights[1] + weights[3]) / _weight(set().union(*there), two),
+        )
         if alike and near and sum(weights) >= _MIN_TOGETHER and min(shares) >= _MIN_SHARE:
             return True
     return False
 
 
-def _by_stretch(signs: Iterable[str], level: _Level) -> dict[int, set[str]]:
-    found: dict[int, set[str]] = defaultdict(set)
-    for sign in signs:
-        for place in level.holding[sign]:
-            found[place].add(sign)
-    return found
-
-
-def _in_turn(four: Sequence[set[str]], one: Placed, two: Placed, known: Placed, other: Placed) -> bool:
+def _in_turn(four: Sequence[Set[str]], one: Placed, two: Placed, known: Placed, other: Placed) -> bool:
     """Whether the head comes first in both halves or in neither, and in both stretches or in neither."""
     head, tail, other_tail, other_head = four
     said = (_mean(head, one) < _mean(other_tail, one)) == (_mean(other_head, two) < _mean(tail, two))
     return said and (_mean(head, known) < _mean(tail, known)) == (_mean(other_head, other) < _mean(other_tail, other))
 
 
-def _is_straight(by_stretch: Mapping[int, set[str]], head: set[str], tail: set[str]) -> bool:
-    return any(not head.isdisjoint(signs) and not tail.isdisjoint(signs) for signs in by_stretch.values())
+def _is_straight(level: Sequence[Set[str]], head: Set[str], tail: Set[str]) -> bool:
+    return any(not head.isdisjoint(signs) and not tail.isdisjoint(signs) for signs in level)
 
 
 def _weight(signs: Iterable[str], held: Placed) -> int:
     return sum(held[sign][1] for sign in signs)
 
 
-def _mean(signs: set[str], held: Placed) -> float:
+def _mean(signs: Set[str], held: Placed) -> float:
     return sum(held[sign][0] for sign in signs) / len(signs)
