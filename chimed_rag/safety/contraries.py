@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
+from chimed_rag.safety.degrees import compared, compares
 from chimed_rag.safety.directions import turned
 from chimed_rag.safety.orders import reordered
 from chimed_rag.safety.reading import Reading
@@ -40,6 +41,7 @@ def contrary(sentence: Reading, sources: Sequence[Reading], passages: Callable[[
         or recommended(sentence, passages)
         or turned(sentence, sources)
         or reordered(sentence, sources)
+        or (compared(sentence, passages() or sources) if compares(sentence) else "")
     )
 
 

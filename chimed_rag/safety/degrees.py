@@ -2,8 +2,8 @@
 
 What is covered: adjectives of six axes (high, fast, many, big, strong, early) after an adverb of degree, against what
 the window says of the same thing on the same axis, also by a verb (升高) or before the thing (低血钠); 甲比乙高 and its
-kin, exchanged or turned. What is not covered: 好 and 坏, how much more, a comparison whose sides are told in two
-sentences, the same thing under another name.
+kin (甲较乙, 超过, 逊于), exchanged or turned. What is not covered: 好 and 坏, how much more, a comparison whose sides
+are told in two sentences, the same thing under another name.
 """
 
 from __future__ import annotations
@@ -37,10 +37,18 @@ _AXES = {
 }
 """Words of the same and of the opposite direction, by adjective."""
 
-_LESSER = "[低小少弱次劣慢晚轻短]于|不如|不及"
-_THAN = re.compile(f"(?:没有|不)?比(?![例值率较重如赛分喻热])|[优高大多强快早好重长]于|{_LESSER}")
-_LESS_THAN = re.compile(f"{_LESSER}|没有比|不比|比[^，。；]{{1,12}}?[低小少弱慢晚轻短差难]")
-_SAID_OF = re.compile("[更还能要都略稍]|容易|明显|显著|有效|可靠|准确|有利|[高低快慢多少大小强弱早晚轻重长短好差]")
+_LESSER = "[低小少弱次劣慢晚轻短逊差]于|不如|不及|赶不上"
+_DEGREES = "常罕高低快慢多少大小强弱早晚轻重长短难易好差"
+_COMPARED = (
+    f"比(?![例值率较重如赛分喻热])|(?<!比)较(?=[^，。；、为明显{_DEGREES}]{{2}}[^，。；、]{{0,10}}?[{_DEGREES}剧])"
+)
+"""比, and 较 before a thing and what it is compared in, which an adjective after it is not."""
+_THAN = re.compile(f"(?:没有|不)?(?:{_COMPARED})|[优高大多强快早好重长]于|[强高大多胜超]过|{_LESSER}")
+_LESS_THAN = re.compile(f"{_LESSER}|没有比|不比|[比较][^，。；]{{1,12}}?[罕低小少弱慢晚轻短差难]")
+_SAID_OF = re.compile(
+    "[更还能要都略稍]|[常罕少多]见|严重|容易|明显|显著|有效|可靠|准确|有利|[高低快慢多少大小强弱早晚轻重长短好差]"
+)
+_NAMES = frozenset(("drug", "herb", "germ"))  # 布比卡因 compares nothing
 _FAR = 30
 _NEAR = 12
 _MOST = 20  # comparisons of a text that are looked at
@@ -85,6 +93,11 @@ class _Comparison(NamedTuple):
     text: str
 
 
+def compares(reading: Reading) -> bool:
+    """Whether a text has a word of comparison."""
+    return _THAN.search(reading.norm) is not None
+
+
 def compared(sentence: Reading, sources: Sequence[Reading]) -> str:
     """甲比乙高 where the window says 乙比甲高 or 甲比乙低; "" if it does not."""
     said = _comparisons(sentence)
@@ -100,11 +113,14 @@ def compared(sentence: Reading, sources: Sequence[Reading]) -> str:
 
 def _comparisons(reading: Reading) -> list[_Comparison]:
     found = []
+    named = {at for token in reading.tokens if token.kind in _NAMES for at in range(token.start, token.end)}
     for match in islice(_THAN.finditer(reading.norm), _MOST):
+        if match.start() in named:
+            continue
         begin, end = reading.clause_at(match.start())
         opened = max(reading.norm.rfind(mark, 0, begin) + 1 for mark in "。；！？\n")
         low, high = match.end(), min(end, match.end() + _NEAR)
-        stop = _SAID_OF.search(reading.norm, low, high) if "比" in match[0] else None
+        stop = _SAID_OF.search(reading.norm, low, high) if match[0][-1] in "比较" else None
         one = _pairs(reading, max(opened, begin - _FAR), match.start())
         other = _pairs(reading, low, stop.start() if stop else high)
         is_less = _LESS_THAN.match(reading.norm, match.start()) is not None

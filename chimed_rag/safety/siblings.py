@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import NamedTuple
 
+from chimed_rag.safety.exchange import crossed
 from chimed_rag.safety.marks import find_marks
 from chimed_rag.safety.reading import Reading
 
@@ -62,7 +63,8 @@ def exchanged(sentence: Reading, sources: Sequence[Reading], passages: Callable[
                 if not any(_hold_both(reading.pair_set, *halves) for reading in rest):
                     said = sentence.raw_text(mine.begin, mine.end)
                     return f"“{said}”：原文说的是“{other.reading.raw_text(other.begin, other.end)}”"
-    return ""
+    said = crossed(sentence, lambda: passages() or sources)
+    return f"“{said}”与原文交叉" if said else ""
 
 
 def _clauses(reading: Reading) -> list[Clause]:
