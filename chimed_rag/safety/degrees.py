@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import islice
 from typing import NamedTuple
 
 from chimed_rag.safety.polarity import denials
@@ -121,13 +121,8 @@ def _comparisons(reading: Reading) -> list[_Comparison]:
         opened = max(reading.norm.rfind(mark, 0, begin) + 1 for mark in "。；！？\n")
         low, high = match.end(), min(end, match.end() + _NEAR)
         stop = _SAID_OF.search(reading.norm, low, high) if match[0][-1] in "比较" else None
-        one = _pairs(reading, max(opened, begin - _FAR), match.start())
-        other = _pairs(reading, low, stop.start() if stop else high)
+        one = reading.pairs_within(max(opened, begin - _FAR), match.start())
+        other = reading.pairs_within(low, stop.start() if stop else high)
         is_less = _LESS_THAN.match(reading.norm, match.start()) is not None
         found.append(_Comparison(one - other, other - one, is_less, reading.raw_text(begin, end)))
     return found
-
-
-def _pairs(reading: Reading, begin: int, end: int) -> frozenset[str]:
-    matter = [reading.norm[place] for place in range(begin, end) if reading.tells(place)]
-    return frozenset(map("".join, pairwise(matter)))

@@ -130,7 +130,7 @@ def _told_of_another(
         if every & mine:
             own.append(every)
         elif owners and all(one and named.isdisjoint(one) for one in owners):
-            for topic in every:
+            for topic in sorted(every):
                 told[topic].append(sign)
     words = sentence.norm[group.begin : group.end]
     apart = [topic for topic in told if not _is_same(topic[1], words, [name for _, name in mine])]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from operator import itemgetter
 
 from chimed_rag.safety.reading import Reading
 
@@ -30,12 +30,15 @@ def exchanged(sentence: Reading, sources: Sequence[Reading]) -> str:
         many, few = _MANY.search(said), _FEW.search(said)
         if bool(many) == bool(few):
             continue
-        pairs = _pairs(sentence, begin, end)
-        clauses = [(reading, low, high) for reading in sources for low, high in reading.clauses]
-        like = max(clauses, key=lambda one: len(pairs & _pairs(*one)), default=None)
-        if like is None or not pairs or len(pairs & _pairs(*like)) < max(2, _LIKE * len(pairs)):
+        pairs = sentence.pairs_within(begin, end)
+        clauses = [
+            (len(pairs & reading.pairs_within(low, high)), reading.raw_text(low, high))
+            for reading in sources
+            for low, high in reading.clauses
+        ]
+        held, told = max(clauses, key=itemgetter(0), default=(0, ""))
+        if held < max(2, _LIKE * len(pairs)):
             continue
-        told = like[0].raw_text(like[1], like[2])
         is_many, is_few = _weighed(told)
         found = many or few
         if found and is_many != is_few and is_many != bool(many):
@@ -53,8 +56,3 @@ def _weighed(text: str) -> tuple[bool, bool]:
 
 def _is_number(*texts: str) -> bool:
     return all(text.count(".") < 2 and text.strip(".") for text in texts if text)
-
-
-def _pairs(reading: Reading, begin: int, end: int) -> frozenset[str]:
-    matter = [reading.norm[place] for place in range(begin, end) if reading.tells(place)]
-    return frozenset(map("".join, pairwise(matter)))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 
 from chimed_rag.safety.marks import Mark
 from chimed_rag.safety.polarity import denials, head, ladder_marks, level
@@ -291,16 +290,16 @@ def _affirmed(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
 def _repeated(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
     """The clause of a sentence that affirms most of what a clause of the literature denies."""
     denied = mark.reading.clause_at(mark.start)
-    pairs = _pairs(mark.reading, mark.end, denied[1])
+    pairs = mark.reading.pairs_within(mark.end, denied[1])
     if len(pairs) < _TELLING or not _PREDICATE.match(mark.text) or _negatives(mark.reading, denied[0]) != 1:
         return ""
     for begin, end in sentence.clauses:
-        shared = pairs & _pairs(sentence, begin, end)
+        shared = pairs & sentence.pairs_within(begin, end)
         if len(shared) < max(_TELLING, _MOSTLY * len(pairs)) or _denies(sentence, begin, end):
             continue
         elsewhere = max(
             (
-                len(shared & _pairs(source, low, high))
+                len(shared & source.pairs_within(low, high))
                 for source in sources
                 for low, high in source.clauses
                 if not (source is mark.reading and (low, high) == denied) and not _denies(source, low, high)
@@ -310,11 +309,6 @@ def _repeated(mark: Mark, sentence: Reading, sources: Sequence[Reading]) -> str:
         if 2 * elsewhere < len(shared):
             return sentence.raw_text(begin, end)
     return ""
-
-
-def _pairs(reading: Reading, begin: int, end: int) -> frozenset[str]:
-    matter = [reading.norm[place] for place in range(begin, end) if reading.tells(place)]
-    return frozenset(map("".join, pairwise(matter)))
 
 
 def _places(reading: Reading, words: str) -> list[int]:

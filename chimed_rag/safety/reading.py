@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from itertools import compress
+from itertools import compress, pairwise
 from typing import NamedTuple
 from zlib import crc32
 
@@ -201,6 +201,10 @@ class Reading:
     def tells(self, place: int) -> bool:
         """Whether a place carries matter or a measure."""
         return bool(self._tells[place])
+
+    def pairs_within(self, begin: int, end: int) -> frozenset[str]:
+        """The pairs of characters that carry matter and follow each other between two places of the norm."""
+        return frozenset(map("".join, pairwise(self.norm[place] for place in range(begin, end) if self._tells[place])))
 
     def beside(self, start: int, end: int, most: int = 2) -> tuple[str, str]:
         """The nearest characters of matter (or polar words) before and after `norm[start:end]` in its clause."""
