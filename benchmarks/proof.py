@@ -163,6 +163,25 @@ def distractors(pairs: Sequence[Pair]) -> list[str]:
     return found
 
 
+def neighbours(pairs: Sequence[Pair]) -> list[Pair]:
+    """The right sentences of entries with several passages, each with the next passage of its entry, as wrong pairs.
+
+    Some of them are right there too: entries say one thing twice.
+    """
+    passages: dict[str, list[str]] = {}
+    for pair in pairs:
+        passages.setdefault(pair["entry"], [])
+        if pair["passage"] not in passages[pair["entry"]]:
+            passages[pair["entry"]].append(pair["passage"])
+    found = []
+    for pair in pairs:
+        entry = passages[pair["entry"]]
+        if pair["label"] != WRONG and len(entry) > 1:
+            following = entry[(entry.index(pair["passage"]) + 1) % len(entry)]
+            found.append({**pair, "kind": "next passage", "passage": following, "label": WRONG})
+    return found
+
+
 # --- the peers -----------------------------------------------------------------------------------------------------
 
 
@@ -261,6 +280,17 @@ def milliseconds(pairs: Sequence[Pair], answers: int = 60) -> tuple[float, float
     return statistics.median(warm), warm[int(0.95 * len(warm))]
 
 
+def judged(pairs: Sequence[Pair], near: np.ndarray[Any, Any], threshold: float) -> dict[str, list[bool]]:
+    """Whether the proof, and each peer by its cosines, judge each pair as it is labelled."""
+    cites = {
+        "proof": [bool(cited([(pair["sentence"], [1])], [pair["passage"]])[0]) for pair in pairs],
+        "cosine decaying": [bool(decayed([score])) for score in near],
+        "cosine fitted": [bool(score >= threshold) for score in near],
+    }
+    wrong = [pair["label"] == WRONG for pair in pairs]
+    return {name: [bad != yes for bad, yes in zip(wrong, found, strict=True)] for name, found in cites.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, default=PAIRS, help="JSONL of pairs, or a folder of writers")
@@ -275,29 +305,32 @@ def main() -> None:
     development = read(PAIRS, "development")
     threshold = fitted(cosines(development, [pair["passage"] for pair in development]), development)
 
-    verdicts = [bool(cited([(pair["sentence"], [1])], [pair["passage"]])[0]) for pair in pairs]
     others = distractors(pairs)
     near, far = cosines(pairs, [pair["passage"] for pair in pairs]), cosines(pairs, others)
-    wrong = [pair["label"] == WRONG for pair in pairs]
-    cites = {
-        "proof": verdicts,
-        "cosine decaying": [bool(decayed([score])) for score in near],
-        "cosine fitted": [bool(score >= threshold) for score in near],
-    }
-    right = {name: [bad != yes for bad, yes in zip(wrong, found, strict=True)] for name, found in cites.items()}
+    right = judged(pairs, near, threshold)
+    beside = [] if ours else neighbours(pairs)
+    following = (
+        shares(beside, judged(beside, cosines(beside, [pair["passage"] for pair in beside]), threshold), False)[:1]
+        if beside
+        else []
+    )
     proved = [
         cited([(p["sentence"], [1, 2])], [p["passage"], other])[0] for p, other in zip(pairs, others, strict=True)
     ]
-    rows = shares(pairs, right, options.templates) + alce(
-        pairs,
-        {
-            "proof": [found or None for found in proved],
-            "cosine decaying": [{place + 1 for place in decayed(both)} for both in zip(near, far, strict=True)],
-            "cosine fitted": [
-                {place + 1 for place, score in enumerate(both) if score >= threshold}
-                for both in zip(near, far, strict=True)
-            ],
-        },
+    rows = (
+        shares(pairs, right, options.templates)
+        + following
+        + alce(
+            pairs,
+            {
+                "proof": [found or None for found in proved],
+                "cosine decaying": [{place + 1 for place in decayed(both)} for both in zip(near, far, strict=True)],
+                "cosine fitted": [
+                    {place + 1 for place, score in enumerate(both) if score >= threshold}
+                    for both in zip(near, far, strict=True)
+                ],
+            },
+        )
     )
     median, late = milliseconds(pairs)
     report(
@@ -315,6 +348,7 @@ def main() -> None:
         notes=[
             "low and high: Wilson's 95 % interval of the proof's share",
             "caught: a wrong sentence is not supported; kept: a right one is",
+            "next passage: right sentences with another passage of their entry, of which some say the same",
             "citations: each sentence drafted with its passage and one of another entry; a peer shows every sentence",
         ],
         json_file=RESULT if ours and part == "test" and not options.templates else None,

@@ -29,7 +29,7 @@ MOST_READ = 8
 """Sentences of one passage that are looked at closely."""
 MIN_COVERED = 0.45
 """Share of a sentence's matter that its window, title and headings must hold, where it has little of its own."""
-MIN_ALIKE = 0.25
+MIN_ALIKE = 0.3
 """Share of a sentence's own characters that one sentence of the window must hold."""
 _FEW = 2  # characters that are not the title's below which `MIN_COVERED` decides
 _BRIEF, _MIN_BRIEF = 10, 0.58  # characters of matter below which a sentence must be held to a greater share
