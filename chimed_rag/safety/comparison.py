@@ -24,7 +24,7 @@ from chimed_rag.safety.negation import negation
 from chimed_rag.safety.placing import cases, speaks_of_another
 from chimed_rag.safety.population import population
 from chimed_rag.safety.quoting import COMPARED
-from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.reading import Reading, per_reading
 from chimed_rag.safety.reckoning import is_reckoned
 from chimed_rag.safety.siblings import exchanged
 from chimed_rag.safety.strength import strength
@@ -188,21 +188,19 @@ def _measures(reading: Reading) -> list[Measure]:
     return [measure for measure, _, _ in reading.measures]
 
 
+@per_reading
 def _placed(reading: Reading) -> list[Found]:
     """The measures of a text with what stands around them; after 分别 each belongs to the item of its own rank."""
-    cached: list[Found] | None = reading.__dict__.get("placed")
-    if cached is None:
-        cached = []
-        items = _respectively(reading)
-        for measure, start, end in reading.measures:
-            stops = frozenset(at for other, at, _ in reading.measures if comparable(measure, other))
-            around = reading.context(start, end, stops)
-            if start in items:
-                item = frozenset(items[start])
-                around = around._replace(near=item, left=item, right=frozenset())
-            cached.append((measure, around, reading, start))
-        reading.__dict__["placed"] = cached
-    return cached
+    found: list[Found] = []
+    items = _respectively(reading)
+    for measure, start, end in reading.measures:
+        stops = frozenset(at for other, at, _ in reading.measures if comparable(measure, other))
+        around = reading.context(start, end, stops)
+        if start in items:
+            item = frozenset(items[start])
+            around = around._replace(near=item, left=item, right=frozenset())
+        found.append((measure, around, reading, start))
+    return found
 
 
 _MOST, _LEAST = 0.8, 0.2

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import islice, pairwise
 from typing import NamedTuple
 
-from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.reading import Reading, per_reading
 
 _MOST_SAID, _MOST_TOLD = 12, 30  # of a sentence, of one sentence of the window
 _MORE = (
@@ -58,30 +58,28 @@ class Pole(NamedTuple):
     end: int
 
 
+@per_reading
 def poles(reading: Reading) -> list[Pole]:
     """The directions of a text, in order."""
-    cached: list[Pole] | None = reading.__dict__.get("poles")
-    if cached is None:
-        cached = []
-        found = list(islice(_POLE.finditer(reading.norm), _MOST_TOLD))
-        bounds = [0, *(at for match in found for at in match.span()), len(reading.norm)]
-        names = {
-            token.start: token.canonical
-            for token in reading.tokens
-            if len(token.canonical) == 1 and token.kind not in ("", "light")
-        }
-        for rank, match in enumerate(found):
-            begin, end = reading.clause_at(match.start())
-            low, high = max(begin, bounds[2 * rank]), min(end, bounds[2 * rank + 3])
-            left = [at for at in range(low, match.start()) if reading.tells(at)][-6:]
-            right = [at for at in range(match.end(), high) if reading.tells(at)][:4]
-            things = {reading.norm[one] + reading.norm[two] for side in (left, right) for one, two in pairwise(side)}
-            things.update(names[at] for at in (*left, *right) if at in names)
-            near = frozenset(reading.norm[at] for at in left[-3:])
-            denied = _NAY.search(reading.norm[begin : match.start()]) is not None
-            cached.append(Pole(match[0], _SIGNS[match[0]], frozenset(things), near, denied, begin, end))
-        reading.__dict__["poles"] = cached
-    return cached
+    made: list[Pole] = []
+    found = list(islice(_POLE.finditer(reading.norm), _MOST_TOLD))
+    bounds = [0, *(at for match in found for at in match.span()), len(reading.norm)]
+    names = {
+        token.start: token.canonical
+        for token in reading.tokens
+        if len(token.canonical) == 1 and token.kind not in ("", "light")
+    }
+    for rank, match in enumerate(found):
+        begin, end = reading.clause_at(match.start())
+        low, high = max(begin, bounds[2 * rank]), min(end, bounds[2 * rank + 3])
+        left = [at for at in range(low, match.start()) if reading.tells(at)][-6:]
+        right = [at for at in range(match.end(), high) if reading.tells(at)][:4]
+        things = {reading.norm[one] + reading.norm[two] for side in (left, right) for one, two in pairwise(side)}
+        things.update(names[at] for at in (*left, *right) if at in names)
+        near = frozenset(reading.norm[at] for at in left[-3:])
+        denied = _NAY.search(reading.norm[begin : match.start()]) is not None
+        made.append(Pole(match[0], _SIGNS[match[0]], frozenset(things), near, denied, begin, end))
+    return made
 
 
 def turned(sentence: Reading, sources: Sequence[Reading]) -> str:
@@ -154,9 +152,11 @@ def _go_together(one: Pole, other: Pole) -> bool:
 
 def _bare(reading: Reading, begin: int, end: int) -> frozenset[str]:
     """The pairs of a stretch without its directions."""
-    taken: set[int] | None = reading.__dict__.get("pole places")
-    if taken is None:
-        taken = {at for match in _POLE.finditer(reading.norm) for at in range(*match.span())}
-        reading.__dict__["pole places"] = taken
+    taken = _pole_places(reading)
     places = [at for at in reading.matter if begin <= at < end and at not in taken]
     return frozenset(reading.norm[one] + reading.norm[two] for one, two in pairwise(places))
+
+
+@per_reading
+def _pole_places(reading: Reading) -> set[int]:
+    return {at for match in _POLE.finditer(reading.norm) for at in range(*match.span())}

@@ -17,7 +17,7 @@ from itertools import combinations, islice, pairwise
 from typing import NamedTuple
 
 from chimed_rag.safety.dictionary import POLAR
-from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.reading import Reading, per_reading
 
 _STRETCH = re.compile("[^。；！？;!?\n]+")
 _MOST_CLAUSES = 24
@@ -120,20 +120,17 @@ def _turn(
     return None
 
 
+@per_reading
 def _segments(reading: Reading) -> tuple[list[_Segment], list[_Segment]]:
     """The clauses of a text, and what stands between its full stops and semicolons, with their signs."""
-    cached: tuple[list[_Segment], list[_Segment]] | None = reading.__dict__.get("segments")
-    if cached is None:
-        signs = [(place, reading.norm[place], 1) for place in reading.matter]
-        signs += [(place, reading.norm[place], 2) for _, place, _ in reading.measures]
-        signs += [(token.start, token.canonical, 2) for token in reading.tokens if token.canonical in POLAR]
-        signs.sort()
-        clauses = reading.clauses
-        stretches = [found.span() for found in _STRETCH.finditer(reading.norm)]
-        cut = _cut(signs, clauses)
-        cached = (cut, _cut(signs, stretches) if len(stretches) < len(clauses) else cut)
-        reading.__dict__["segments"] = cached
-    return cached
+    signs = [(place, reading.norm[place], 1) for place in reading.matter]
+    signs += [(place, reading.norm[place], 2) for _, place, _ in reading.measures]
+    signs += [(token.start, token.canonical, 2) for token in reading.tokens if token.canonical in POLAR]
+    signs.sort()
+    clauses = reading.clauses
+    stretches = [found.span() for found in _STRETCH.finditer(reading.norm)]
+    cut = _cut(signs, clauses)
+    return cut, _cut(signs, stretches) if len(stretches) < len(clauses) else cut
 
 
 def _cut(signs: Sequence[tuple[int, str, int]], spans: Sequence[tuple[int, int]]) -> list[_Segment]:
@@ -203,36 +200,28 @@ def _halves(reading: Reading) -> Iterator[tuple[int, int, int]]:
             yield begin, joint.end(), end
 
 
+@per_reading
 def _cut_signs(reading: Reading, cut: re.Pattern[str]) -> list[Placed]:
-    cached: list[Placed] | None = reading.__dict__.get(cut.pattern)
-    if cached is None:
-        cached = [_signs(reading, *found.span()) for found in cut.finditer(reading.norm)]
-        reading.__dict__[cut.pattern] = cached
-    return cached
+    return [_signs(reading, *found.span()) for found in cut.finditer(reading.norm)]
 
 
+@per_reading
 def _signs(reading: Reading, begin: int, end: int) -> Placed:
-    known: dict[tuple[int, int], Placed] = reading.__dict__.setdefault("signs of spans", {})
-    if (begin, end) not in known:
-        ends, signs = _told(reading)
-        low, high = bisect_left(ends, begin + 1), bisect_left(ends, end + 1)
-        known[begin, end] = {sign: (at, weight) for at, sign, weight in reversed(signs[low:high]) if at >= begin}
-    return known[begin, end]
+    ends, signs = _told(reading)
+    low, high = bisect_left(ends, begin + 1), bisect_left(ends, end + 1)
+    return {sign: (at, weight) for at, sign, weight in reversed(signs[low:high]) if at >= begin}
 
 
+@per_reading
 def _told(reading: Reading) -> tuple[list[int], list[tuple[int, str, int]]]:
     """(where each ends, place and sign and weight) of all signs of a text, in the order of their ends."""
-    cached: tuple[list[int], list[tuple[int, str, int]]] | None = reading.__dict__.get("told signs")
-    if cached is None:
-        norm = reading.norm
-        found = [(at + 1, at, norm[at], 1) for at in reading.matter]
-        found += [(two + 1, one, norm[one : two + 1], 1) for one, two in pairwise(reading.matter) if two == one + 1]
-        found += [(at + 1, at, norm[at], 2) for _, at, _ in reading.measures]
-        found += [(one.end, one.start, one.canonical, 2) for one in reading.tokens if one.canonical in POLAR]
-        found = sorted(one for one in found if one[2] not in _LADDER)
-        cached = [one[0] for one in found], [one[1:] for one in found]
-        reading.__dict__["told signs"] = cached
-    return cached
+    norm = reading.norm
+    found = [(at + 1, at, norm[at], 1) for at in reading.matter]
+    found += [(two + 1, one, norm[one : two + 1], 1) for one, two in pairwise(reading.matter) if two == one + 1]
+    found += [(at + 1, at, norm[at], 2) for _, at, _ in reading.measures]
+    found += [(one.end, one.start, one.canonical, 2) for one in reading.tokens if one.canonical in POLAR]
+    found = sorted(one for one in found if one[2] not in _LADDER)
+    return [one[0] for one in found], [one[1:] for one in found]
 
 
 def _are_crossed(one: Placed, two: Placed, level: Sequence[Placed], *, alike: bool) -> bool:

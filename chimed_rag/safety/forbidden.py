@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 from chimed_rag.safety.marks import find_marks
 from chimed_rag.safety.polarity import denials, ladder_marks, level
-from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.reading import Reading, pairs_of
 
 _ALLOWS = re.compile(
     "适[合宜用于]|(?<![不便适])宜|可(?![能致见引逆])以?|(?<!功)能(?![不否])|用于|用来|应|最好|推荐|建议|放心|安全|照[常样]|值得|选|优先"
@@ -82,7 +81,5 @@ def _is_of_same(reading: Reading, place: int, sentence: Reading) -> bool:
 
 
 def _pairs(reading: Reading, begin: int, end: int) -> frozenset[str]:
-    matter = [
-        reading.norm[place] for place in range(begin, end) if reading.tells(place) and reading.norm[place] != "者"
-    ]
-    return frozenset(map("".join, pairwise(matter)))
+    norm = reading.norm
+    return pairs_of(norm[place] for place in range(begin, end) if reading.tells(place) and norm[place] != "者")

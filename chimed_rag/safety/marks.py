@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from chimed_rag.packaged import rows
 from chimed_rag.safety.dictionary import Find
-from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.reading import Reading, per_reading
 from chimed_rag.safety.surroundings import Context, likeness, weight
 from chimed_rag.text import fold
 
@@ -65,12 +65,9 @@ def strict_values(name: str) -> frozenset[tuple[str, str]]:
     return _table(name)[2]
 
 
+@per_reading
 def find_marks(reading: Reading, name: str, *, named: bool = False) -> list[Mark]:
     """The marks of a table in a text, in order; groups of people inside the name of a disease only if `named`."""
-    key = f"{name} {named}"
-    cached: list[Mark] | None = reading.__dict__.get(key)
-    if cached is not None:
-        return cached
     find, meanings, _ = _table(name)
     inside = [(token.start, token.end) for token in reading.tokens if token.kind in ("drug", "disease", "herb")]
     people = not named and name == "populations.tsv"  # 妊娠期糖尿病 is a disease, not a pregnant woman
@@ -83,12 +80,10 @@ def find_marks(reading: Reading, name: str, *, named: bool = False) -> list[Mark
     for kind, _, start, end in spans:
         places.setdefault(kind, set()).update(range(start, end))
     stops = {kind: frozenset(found) for kind, found in places.items()}
-    marks = [
+    return [
         Mark(kind, values, start, end, reading, reading.context(start, end, stops[kind], within=True))
         for kind, values, start, end in spans
     ]
-    reading.__dict__[key] = marks
-    return marks
 
 
 def _longest(

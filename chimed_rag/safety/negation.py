@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from chimed_rag.safety.marks import Mark
 from chimed_rag.safety.polarity import denials, head, ladder_marks, level
-from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.reading import Reading, per_reading
 from chimed_rag.safety.surroundings import likeness
 
 _FORBIDDING = ("禁用", "慎用", "不应", "不建议", "禁忌证")
@@ -242,22 +242,18 @@ def _negatives(reading: Reading, begin: int) -> int:
     return len(_refusals(reading).get(begin, ()))
 
 
+@per_reading
 def _refusals(reading: Reading) -> dict[int, list[Mark]]:
     """Denials and forbidding words by the beginning of their clause."""
-    cached: dict[int, list[Mark]] | None = reading.__dict__.get("refusals")
-    if cached is None:
-        cached = {}
-        for mark in (*denials(reading), *(mark for mark in ladder_marks(reading) if level(mark) <= 0)):
-            cached.setdefault(reading.clause_at(mark.start)[0], []).append(mark)
-        reading.__dict__["refusals"] = cached
-    return cached
+    found: dict[int, list[Mark]] = {}
+    for mark in (*denials(reading), *(mark for mark in ladder_marks(reading) if level(mark) <= 0)):
+        found.setdefault(reading.clause_at(mark.start)[0], []).append(mark)
+    return found
 
 
+@per_reading
 def _chars(reading: Reading, begin: int, end: int) -> frozenset[str]:
-    cached: dict[int, frozenset[str]] = reading.__dict__.setdefault("clause chars", {})
-    if begin not in cached:
-        cached[begin] = frozenset(reading.norm[place] for place in range(begin, end) if reading.tells(place))
-    return cached[begin]
+    return frozenset(reading.norm[place] for place in range(begin, end) if reading.tells(place))
 
 
 def _share_pair(one: str, other: str) -> bool:
@@ -315,12 +311,10 @@ def _places(reading: Reading, words: str) -> list[int]:
     return [match.start() for match in re.finditer(re.escape(words), reading.norm)]
 
 
+@per_reading
 def _undenied(reading: Reading, words: str) -> list[int]:
     """The places of words that no denial in their clause precedes."""
-    cached: dict[str, list[int]] = reading.__dict__.setdefault("undenied", {})
-    if words not in cached:
-        cached[words] = [place for place in _places(reading, words) if not _is_denied(reading, place)]
-    return cached[words]
+    return [place for place in _places(reading, words) if not _is_denied(reading, place)]
 
 
 def _is_denied(reading: Reading, place: int) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import islice
 
-from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.reading import Reading, pairs_of
 
 _MOST_SAID = 12
 _IN, _OUT = "[^，。；！？,;]", "[^。；！？;]"
@@ -52,7 +52,7 @@ def reordered(sentence: Reading, sources: Sequence[Reading]) -> str:
         return ""
     theirs = [step for reading in sources for step in _steps(reading.norm)]
     theirs += [
-        (_pairs(match["a"] or match["b"]), frozenset()) for one in sources for match in _FIRST.finditer(one.norm)
+        (pairs_of(match["a"] or match["b"]), frozenset()) for one in sources for match in _FIRST.finditer(one.norm)
     ]
     for first, then in mine:
         straight = max((len(first & one) + len(then & two) for one, two in theirs), default=0)
@@ -83,9 +83,5 @@ def _steps(text: str) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
     chars = set(text)
     for form, marks in zip(_STEPS, _MARKS, strict=True):
         for match in form.finditer(text) if not chars.isdisjoint(marks) else ():
-            first, then = _pairs(match["a"]), _pairs(match["b"])
+            first, then = pairs_of(match["a"]), pairs_of(match["b"])
             yield first - then, then - first
-
-
-def _pairs(text: str) -> frozenset[str]:
-    return frozenset(map("".join, pairwise(text)))

@@ -10,10 +10,10 @@ crosses a comma.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from chimed_rag.safety.marks import Mark
-from chimed_rag.safety.reading import Reading, Token
+from chimed_rag.safety.reading import Reading, Token, per_reading
 
 LADDER: dict[str, frozenset[int]] = {
     "禁用": frozenset((-3,)), "禁忌证": frozenset((-3,)), "不应": frozenset((-3, -2)), "不建议": frozenset((-2,)),
@@ -60,46 +60,49 @@ _HELPERS = re.compile("(?:作为|作|列为|常规|再|主张|应|可|都|均|�
 
 def ladder_marks(reading: Reading) -> list[Mark]:
     """The words of the ladder in a text."""
-    return _token_marks(reading, "ladder", LADDER.keys())
+    return _token_marks(reading, "ladder")
 
 
 def denials(reading: Reading) -> list[Mark]:
     """不, 没有 and their kin in a text; `values` holds what is denied, as up to five characters of matter."""
-    return _token_marks(reading, "denial", ("不", "没有", "不一定", "未必"))
+    return _token_marks(reading, "denial")
 
 
 def possibilities(reading: Reading) -> list[Mark]:
     """可 as a possibility (可引起), which is no permission."""
-    return _token_marks(reading, "possible", ("可",))
+    return _token_marks(reading, "possible")
 
 
-def _token_marks(reading: Reading, kind: str, words: Collection[str]) -> list[Mark]:
-    cached: list[Mark] | None = reading.__dict__.get("marks " + kind)
-    if cached is None:
+_WORDS: Mapping[str, Collection[str]] = {
+    "ladder": LADDER.keys(),
+    "denial": ("不", "没有", "不一定", "未必"),
+    "possible": ("可",),
+}
+
+
+@per_reading
+def _token_marks(reading: Reading, kind: str) -> list[Mark]:
+    tokens = [
+        token
+        for token in reading.tokens
+        if token.canonical in _WORDS[kind]
+        and (kind == "possible") == (token.canonical == "可" and _POSSIBLE.match(reading.norm, token.end) is not None)
+    ]
+    if kind == "ladder":
+        tokens = _unhelped(tokens)
+    tokens = [token for token in tokens if not _asks(reading, token)]
+    if kind == "denial":
+        tokens = [token for token in tokens if not _denies_nothing(reading, token)]
+    elif kind == "ladder":
         tokens = [
-            token
-            for token in reading.tokens
-            if token.canonical in words
-            and (kind == "possible")
-            == (token.canonical == "可" and _POSSIBLE.match(reading.norm, token.end) is not None)
+            token for token in tokens if not _opens_question(reading, token) and not _binds_nothing(reading, token)
         ]
-        if kind == "ladder":
-            tokens = _unhelped(tokens)
-        tokens = [token for token in tokens if not _asks(reading, token)]
-        if kind == "denial":
-            tokens = [token for token in tokens if not _denies_nothing(reading, token)]
-        elif kind == "ladder":
-            tokens = [
-                token for token in tokens if not _opens_question(reading, token) and not _binds_nothing(reading, token)
-            ]
-        stops = frozenset(place for token in tokens for place in range(token.start, token.end))
-        cached = [
-            Mark(kind, _values(reading, kind, token), token.start, token.end, reading,
-                 reading.context(token.start, token.end, stops, within=True))
-            for token in tokens
-        ]  # fmt: skip
-        reading.__dict__["marks " + kind] = cached
-    return cached
+    stops = frozenset(place for token in tokens for place in range(token.start, token.end))
+    return [
+        Mark(kind, _values(reading, kind, token), token.start, token.end, reading,
+             reading.context(token.start, token.end, stops, within=True))
+        for token in tokens
+    ]  # fmt: skip
 
 
 def _unhelped(tokens: list[Token]) -> list[Token]:

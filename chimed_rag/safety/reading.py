@@ -7,9 +7,10 @@ covered: grammar. Nothing here decides anything. Time is linear in the text.
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from collections.abc import Callable, Hashable, Iterable
+from functools import cached_property, wraps
 from itertools import compress, pairwise
-from typing import NamedTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from zlib import crc32
 
 from chimed_rag.safety.conversion import Measure
@@ -24,6 +25,29 @@ _CLAUSE = re.compile("[^" + "".join(sorted(CLAUSE_ENDS)) + "]+")
 _DROPPED = re.compile(r"[\s*_`#>|]+")
 _FOREIGN = re.compile("[\ud800-\udfff\ue000-\uf8ff]")  # lone surrogates, and the characters that stand for measures
 _MASK, _MASKS = 0xE000, 6000
+
+
+Rest = ParamSpec("Rest")
+Made = TypeVar("Made")
+
+
+def per_reading(make: Callable[Concatenate[Reading, Rest], Made]) -> Callable[Concatenate[Reading, Rest], Made]:
+    """What a function makes of a reading, and of hashable further arguments, is kept with it and made once."""
+
+    @wraps(make)
+    def kept(reading: Reading, /, *rest: Rest.args, **named: Rest.kwargs) -> Made:
+        key = (make, rest, *named.items())
+        if key not in reading.made:
+            reading.made[key] = make(reading, *rest, **named)
+        made: Made = reading.made[key]
+        return made
+
+    return kept
+
+
+def pairs_of(chars: Iterable[str]) -> frozenset[str]:
+    """The pairs of characters that follow each other."""
+    return frozenset(map("".join, pairwise(chars)))
 
 
 class Token(NamedTuple):
@@ -41,6 +65,8 @@ class Reading:
 
     def __init__(self, raw: str) -> None:
         self.raw = raw
+        self.made: dict[Hashable, Any] = {}
+        """What `per_reading` keeps."""
         self.measures: list[tuple[Measure, int, int]] = []
         mended = mend(raw)
         self.folded = _FOREIGN.sub("\ufffd", fold(mended))
@@ -204,7 +230,7 @@ class Reading:
 
     def pairs_within(self, begin: int, end: int) -> frozenset[str]:
         """The pairs of characters that carry matter and follow each other between two places of the norm."""
-        return frozenset(map("".join, pairwise(self.norm[place] for place in range(begin, end) if self._tells[place])))
+        return pairs_of(self.norm[place] for place in range(begin, end) if self._tells[place])
 
     def beside(self, start: int, end: int, most: int = 2) -> tuple[str, str]:
         """The nearest characters of matter (or polar words) before and after `norm[start:end]` in its clause."""

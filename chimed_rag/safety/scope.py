@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.reading import Reading, pairs_of
 
 _CLAUSE = re.compile("[^，。；！？,;!?\n]+")
 _ALL = re.compile("(?<!成)都(?!市)|[均皆]|人人|个个|一律|总是|总会|全是")
@@ -44,10 +44,10 @@ def widened(sentence: Reading, sources: Sequence[Reading]) -> str:
     if any(_ALL.search(clause) or "所有" in clause for clause in told):
         return ""
     for clause in claims:
-        pairs = _pairs(_ALL.sub("", clause))
-        best = max(told, key=lambda one: len(pairs & _pairs(one)), default="")
+        pairs = pairs_of(_ALL.sub("", clause))
+        best = max(told, key=lambda one: len(pairs & pairs_of(one)), default="")
         some = None if _EVERY.search(best) else _SOME.search(best)
-        if some and pairs and len(pairs & _pairs(best)) >= _LIKE * len(pairs):
+        if some and pairs and len(pairs & pairs_of(best)) >= _LIKE * len(pairs):
             said = _ALL.search(clause)
             return f"“{said[0] if said else clause}”不同于原文的“{some[0]}”"
     return ""
@@ -73,7 +73,7 @@ def reordered(sentence: Reading, sources: Sequence[Reading]) -> str:
     steps = _FIRST.search(sentence.folded)
     if not steps:
         return ""
-    first, then = _pairs(steps["first"]), _pairs(steps["then"])
+    first, then = pairs_of(steps["first"]), pairs_of(steps["then"])
     first, then = first - then, then - first
     for reading in sources:
         if not _ORDER.search(reading.folded):
@@ -83,7 +83,3 @@ def reordered(sentence: Reading, sources: Sequence[Reading]) -> str:
         if early and len(late) > 1 and min(early) > max(late):
             return f"“{steps[0]}”的先后与原文相反"
     return ""
-
-
-def _pairs(text: str) -> frozenset[str]:
-    return frozenset(map("".join, pairwise(text)))

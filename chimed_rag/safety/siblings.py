@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from chimed_rag.safety.exchange import crossed
 from chimed_rag.safety.marks import find_marks
-from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.reading import Reading, per_reading
 
 _LATIN = re.compile("[a-z0-9]+")
 _NAMING = frozenset(("drug", "disease", "test", "herb", "term", "part", "germ"))
@@ -67,17 +67,15 @@ def exchanged(sentence: Reading, sources: Sequence[Reading], passages: Callable[
     return f"“{said}”与原文交叉" if said else ""
 
 
+@per_reading
 def _clauses(reading: Reading) -> list[Clause]:
-    cached: list[Clause] | None = reading.__dict__.get("read clauses")
-    if cached is None:
-        cached = []
-        for begin, end in reading.clauses:
-            places = [at for at in range(begin, end) if reading.tells(at)]
-            pairs = {reading.norm[a] + reading.norm[b]: rank for rank, (a, b) in enumerate(pairwise(places))}
-            if pairs:
-                cached.append(Clause(reading, begin, end, places, pairs))
-        reading.__dict__["read clauses"] = cached
-    return cached
+    found: list[Clause] = []
+    for begin, end in reading.clauses:
+        places = [at for at in range(begin, end) if reading.tells(at)]
+        pairs = {reading.norm[a] + reading.norm[b]: rank for rank, (a, b) in enumerate(pairwise(places))}
+        if pairs:
+            found.append(Clause(reading, begin, end, places, pairs))
+    return found
 
 
 def _crossed(mine: Clause, one: Clause, other: Clause) -> tuple[frozenset[str], frozenset[str]] | None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
-from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.reading import Reading, pairs_of
 
 _MOST = re.compile("最(?![后好近终低高多少大小初长短晚怕])|最多见|头号|首位|第一位|居首")
 _SOME = re.compile(
@@ -69,7 +68,6 @@ def _clauses(sources: Sequence[Reading]) -> Iterator[_Claim]:
 def _pairs(reading: Reading, begin: int, end: int, without: re.Pattern[str] | None = None) -> frozenset[str]:
     found = without.search(reading.norm, begin, end) if without else None
     low, high = found.span() if found else (end, end)
-    matter = [
+    return pairs_of(
         reading.norm[place] for place in range(begin, end) if reading.tells(place) and not low <= place < high + 2
-    ]
-    return frozenset(map("".join, pairwise(matter)))
+    )
