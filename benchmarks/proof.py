@@ -308,29 +308,24 @@ def main() -> None:
     others = distractors(pairs)
     near, far = cosines(pairs, [pair["passage"] for pair in pairs]), cosines(pairs, others)
     right = judged(pairs, near, threshold)
-    beside = [] if ours else neighbours(pairs)
-    following = (
-        shares(beside, judged(beside, cosines(beside, [pair["passage"] for pair in beside]), threshold), False)[:1]
-        if beside
-        else []
-    )
+    following = neighbours(pairs)
     proved = [
         cited([(p["sentence"], [1, 2])], [p["passage"], other])[0] for p, other in zip(pairs, others, strict=True)
     ]
-    rows = (
-        shares(pairs, right, options.templates)
-        + following
-        + alce(
-            pairs,
-            {
-                "proof": [found or None for found in proved],
-                "cosine decaying": [{place + 1 for place in decayed(both)} for both in zip(near, far, strict=True)],
-                "cosine fitted": [
-                    {place + 1 for place, score in enumerate(both) if score >= threshold}
-                    for both in zip(near, far, strict=True)
-                ],
-            },
-        )
+    rows = shares(pairs, right, options.templates)
+    if following:
+        scores = cosines(following, [pair["passage"] for pair in following])
+        rows += shares(following, judged(following, scores, threshold), False)[:1]
+    rows += alce(
+        pairs,
+        {
+            "proof": [found or None for found in proved],
+            "cosine decaying": [{place + 1 for place in decayed(both)} for both in zip(near, far, strict=True)],
+            "cosine fitted": [
+                {place + 1 for place, score in enumerate(both) if score >= threshold}
+                for both in zip(near, far, strict=True)
+            ],
+        },
     )
     median, late = milliseconds(pairs)
     report(
