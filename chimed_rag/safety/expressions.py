@@ -16,6 +16,7 @@ Needles = frozenset[str] | None
 
 _MENTION = re.compile(r"<([a-z_]+)>")
 _SYMBOL = re.compile(r"\(\?(?:[:=!]|<[=!])|<[a-z_]+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|\{\d*(?:,\d*)?\}|.", re.DOTALL)
+_MARK = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()|]", re.DOTALL)
 _LOOK = ("(?=", "(?!", "(?<=", "(?<!")
 
 
@@ -30,6 +31,54 @@ def needles(expression: str, words: Mapping[str, Needles]) -> Needles:
     symbols = _SYMBOL.findall(expression)
     found, end = _alternatives(symbols, 0, words)
     return found if end == len(symbols) else None
+
+
+def alternatives(expression: str) -> list[str]:
+    """What the outermost `|` of an expression separate."""
+    found = []
+    depth = begin = 0
+    for mark in _MARK.finditer(expression):
+        if mark[0] == "|" and depth == 0:
+            found.append(expression[begin : mark.start()])
+            begin = mark.end()
+        depth += (mark[0] == "(") - (mark[0] == ")")
+    return [*found, expression[begin:]]
+
+
+def required(source: str) -> list[frozenset[str]]:
+    """Characters of which every match of a spelled out expression contains one of each set."""
+    if source.isalnum():  # a plain word, as half of them are
+        return list(map(frozenset, source))
+    symbols = _SYMBOL.findall(source)
+    found, end = _required(symbols, 0)
+    return found if end == len(symbols) else []
+
+
+def _required(symbols: list[str], at: int) -> tuple[list[frozenset[str]], int]:
+    """What is required from a position on, and where the group ends; of several alternatives one set."""
+    found: list[list[frozenset[str]]] = [[]]
+    while at < len(symbols) and symbols[at] != ")":
+        symbol = symbols[at]
+        part: list[frozenset[str]] = []
+        if symbol == "|":
+            found.append([])
+        elif symbol[0] == "(":
+            part, at = _required(symbols, at + 1)
+            part = [] if symbol in _LOOK else part
+        elif symbol[0] == "[" and not set("^-\\") & set(symbol):
+            part = [frozenset(symbol[1:-1])]
+        elif len(symbol) == 1 and symbol not in "^$.":
+            part = [frozenset(symbol)]
+        at += 1
+        if at < len(symbols) and (symbols[at] in "?*+" or symbols[at][0] == "{"):
+            if symbols[at] == "+" or re.match(r"\{[1-9]", symbols[at]):
+                found[-1] += part
+            at += 1
+        else:
+            found[-1] += part
+    if len(found) == 1 or not all(found):
+        return found[0] if len(found) == 1 else [], at
+    return [frozenset().union(*(min(parts, key=len) for parts in found))], at
 
 
 def pieces(text: str) -> set[str]:
@@ -53,14 +102,17 @@ def _sequence(symbols: list[str], at: int, words: Mapping[str, Needles]) -> tupl
     parts: list[Needles] = []
     while at < len(symbols) and symbols[at] not in "|)":
         part: Needles = None
+        apart = False
         symbol = symbols[at]
         if symbol in ("(?:", "(") or symbol in _LOOK:
-            part, at = _alternatives(symbols, at + 1, words)
+            begin = at + 1
+            part, at = _alternatives(symbols, begin, words)
             if symbol in _LOOK:
                 at += 1
                 continue
+            apart = not _is_one_wide(symbols[begin:at])
         elif len(symbol) > 2 and symbol[0] == "<":
-            part = words[symbol[1:-1]]
+            part, apart = words[symbol[1:-1]], True
         elif symbol[0] == "[" and not set("^-\\") & set(symbol):
             part = frozenset(symbol[1:-1])
         elif len(symbol) == 1 and symbol not in "^$.~≈…":
@@ -69,11 +121,17 @@ def _sequence(symbols: list[str], at: int, words: Mapping[str, Needles]) -> tupl
         if at < len(symbols) and (symbols[at] in "?*+" or symbols[at][0] == "{"):
             if symbols[at] != "+" and not re.match(r"\{[1-9]", symbols[at]):
                 part = None
-            parts += [None, part]  # a repetition may stand between its neighbours: no pair across it
+            apart = True
             at += 1
-            part = None
-        parts.append(part)
+        # A repetition may stand between its neighbours, and what tells of a group need not touch its edge: no pairs.
+        parts += [None, part, None] if apart else [part]
     return max([None, *parts, *map(_joined, parts, parts[1:])], key=_telling), at
+
+
+def _is_one_wide(symbols: list[str]) -> bool:
+    """Whether each alternative of a group is one character or one class."""
+    bars, rest = symbols[1::2], symbols[::2]
+    return set(bars) <= {"|"} and all(symbol[0] == "[" or symbol not in "|^$~≈…" for symbol in rest)
 
 
 def _joined(one: Needles, two: Needles) -> Needles:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from chimed_rag.safety.alignment import Window, read
 from chimed_rag.safety.marks import Mark, find_marks, rival
-from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.reading import Reading, per_reading
 
 POPULATIONS = "populations.tsv"
 _YOUNG = frozenset(("新生儿", "早产儿", "足月儿", "婴儿", "幼儿", "儿童", "青少年"))
@@ -146,6 +146,7 @@ def _holds(sentence: Reading, item: Reading) -> bool:
     return len(first) > 1 and sum(item.norm[place] in sentence.char_set for place in first) >= 0.7 * len(first)
 
 
+@per_reading
 def group_places(reading: Reading) -> frozenset[int]:
     """The places of words for groups of people."""
     return frozenset(place for mark in _all(reading) for place in range(mark.start, mark.end))

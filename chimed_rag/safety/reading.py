@@ -36,7 +36,7 @@ def per_reading(make: Callable[Concatenate[Reading, Rest], Made]) -> Callable[Co
 
     @wraps(make)
     def kept(reading: Reading, /, *rest: Rest.args, **named: Rest.kwargs) -> Made:
-        key = (make, rest, *named.items())
+        key = (make, rest, *named.items()) if rest or named else make
         if key not in reading.made:
             reading.made[key] = make(reading, *rest, **named)
         made: Made = reading.made[key]

@@ -2,6 +2,10 @@
 
 What is covered: one clause against two of the window whose heads name different things of a kind (see `exchange` for
 two clauses at once). What is not covered: exchanges in lists.
+Tried for lists: neighbouring items of one form, and the one clause that holds most of a sentence and a word there that
+excludes the sentence's own, as checks beside this one (286 lines, 7 % more time): caught .787 -> .808 of the pairs in
+textbook manner that they were written on, kept the same; of writers not seen .774 -> .784 caught, .680 -> .676 kept; of
+hand pairs on textbooks .825 -> .842, .738 -> .700. Items not alike in form join right sentences as often as wrong ones.
 """
 
 from __future__ import annotations

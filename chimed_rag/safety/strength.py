@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from chimed_rag.safety.degrees import compared, graded
+from chimed_rag.safety.degrees import graded
 from chimed_rag.safety.forbidden import allowed
 from chimed_rag.safety.majorities import exchanged
 from chimed_rag.safety.marks import Mark, find_marks, rival, strict_values
@@ -48,7 +48,7 @@ def strength(
         or _allowed(sentence, ladder, their_ladder, sources)
     )
     fault = fault or _contrasted(classes, sources, context) or opposed(sentence, sources)
-    fault = fault or graded(sentence, sources) or compared(sentence, sources) or widened(sentence, sources)
+    fault = fault or graded(sentence, sources) or widened(sentence, sources)
     fault = fault or allowed(sentence, sources)
     fault = fault or superlative(sentence, sources, context)
     fault = fault or exchanged(sentence, sources)

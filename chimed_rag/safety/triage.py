@@ -19,7 +19,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from importlib import resources
 from typing import Any, Literal
@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chimed_rag.errors import ConfigError
 from chimed_rag.packaged import parsed
 from chimed_rag.records import Notice
-from chimed_rag.safety.expressions import Needles, needles, pieces, spell_out
+from chimed_rag.safety.expressions import Needles, alternatives, needles, pieces, required, spell_out
 from chimed_rag.safety.red_flags_score import is_alarming, score
 from chimed_rag.text import fold
 
@@ -77,16 +77,46 @@ class RedFlag(BaseModel):
     near_misses: tuple[str, ...] = Field(min_length=3)
 
 
-class _Group:
-    """One expression, compiled when a text first has a needle of it."""
+class _Expression:
+    """A regular expression, compiled when it is needed."""
 
-    def __init__(self, source: str, found: Needles) -> None:
+    def __init__(self, source: str) -> None:
         self.source = source
-        self.needles = found
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:
         return re.compile(self.source)
+
+
+class _Alternative(_Expression):
+    """One of the alternatives of a group."""
+
+    @cached_property
+    def required(self) -> list[frozenset[str]]:
+        """Of each of these every match has a character; finding them takes a tenth of compiling."""
+        return required(self.source)
+
+    def may_match(self, clause: _Clause) -> bool:
+        """Whether a text has what every match contains."""
+        for chars in self.required:  # noqa: SIM110 - a generator takes twice as long
+            if chars.isdisjoint(clause.pieces):
+                return False
+        return True
+
+
+class _Group(_Expression):
+    """An expression taken apart: of its alternatives only those are compiled that a text may have, since long ones take
+    many milliseconds and a question needs little of them."""
+
+    def __init__(self, source: str, found: Needles, apart: Callable[[], Sequence[_Alternative]]) -> None:
+        super().__init__(source)
+        self.needles = found
+        self._apart = apart
+
+    @cached_property
+    def alternatives(self) -> Sequence[_Alternative]:
+        """All of them, in order; the group alone where a match may be empty, for all one knows."""
+        return [_Alternative(self.source)] if self.needles is None else self._apart()
 
     def commonness(self) -> tuple[int, int]:
         """Low for what seldom occurs, which is better looked for first."""
@@ -96,11 +126,37 @@ class _Group:
         """Whether a text has what every match contains; nothing is compiled."""
         return self.needles is None or not self.needles.isdisjoint(clause.pieces)
 
+    def stands_in(self, clause: _Clause) -> bool:
+        """Whether the expression matches anywhere."""
+        return any(one.compiled.search(clause.text) for one in self._likely(clause))
+
     def spans(self, clause: _Clause) -> Iterator[tuple[int, int]]:
-        """Where the expression matches in a clause."""
-        if self.may_match(clause):
-            for found in self.compiled.finditer(clause.text):
-                yield found.span()
+        """Where the expression matches in a clause, as `finditer` finds it: the first place counts, there the first of
+        the alternatives, and the next match begins where that one ends."""
+        likely = self._likely(clause)
+        if len(likely) == 1:
+            yield from (found.span() for found in likely[0].compiled.finditer(clause.text))
+            return
+        end = 0
+        while found := [match for one in likely if (match := one.compiled.search(clause.text, end))]:
+            first = min(found, key=re.Match.start)
+            yield first.span()
+            end = first.end()
+
+    @cached_property
+    def _with(self) -> dict[str, list[int]]:
+        """The numbers of the alternatives by the rarest characters that they require; "" for those without."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for number, one in enumerate(self.alternatives):
+            for char in min(one.required, key=len, default=("",)):
+                found[char].append(number)
+        return found
+
+    def _likely(self, clause: _Clause) -> list[_Alternative]:
+        """The alternatives that may match, in order."""
+        chars = (*(self._with.keys() & clause.pieces), "")
+        numbers = {number for char in chars for number in self._with.get(char, ())}
+        return [one for number in sorted(numbers) if (one := self.alternatives[number]).may_match(clause)]
 
 
 class _Pattern:
@@ -121,8 +177,13 @@ class RedFlags:
         files = [parsed(text) for text in sources]
         self._words: dict[str, str] = {}
         self._needles: dict[str, Needles] = {}
-        self._groups: dict[str, _Group] = {}
+        self.groups: dict[str, _Group] = {}
+        self._short: dict[str, str] = {}
+        self._apart: dict[str, list[_Alternative]] = {}
         for name, expression in (item for file in files for item in file.get("words", {}).items()):
+            if name in self._words:
+                raise ValueError(f"the word '{name}' is defined twice")
+            self._short[f"<{name}>"] = expression
             self._words[name] = spell_out(expression, self._words)
             self._needles[name] = self._found(expression, self._words[name])
         shared = {name: self._group(text) for file in files for name, text in file.get("shared", {}).items()}
@@ -137,8 +198,8 @@ class RedFlags:
         if len({rule.id for rule in self.rules}) != len(self.rules):
             raise ValueError("two rules have the same id")
         self._by_needle: dict[str, list[_Group]] = defaultdict(list)
-        self._unknown = [group for group in self._groups.values() if group.needles is None]
-        for group in self._groups.values():
+        self._unknown = [group for group in self.groups.values() if group.needles is None]
+        for group in self.groups.values():
             for needle in group.needles or ():
                 self._by_needle[needle].append(group)
 
@@ -163,7 +224,7 @@ class RedFlags:
 
     def _matching(self, reading: _Reading, *, quick: bool, general: bool, spare: bool = False) -> Iterator[RedFlag]:
         """The rules whose words are alive; if `spare`, without those that excuse history where it sounds calm."""
-        possible = set(self._unknown if quick else self._groups.values())
+        possible = set(self._unknown if quick else self.groups.values())
         for piece in reading.pieces if quick else ():
             possible.update(self._by_needle.get(piece, ()))
         for rule, patterns in zip(self.rules, self._patterns, strict=True):
@@ -179,13 +240,25 @@ class RedFlags:
 
     def expressions(self) -> list[str]:
         """Every expression as `re` takes it; they are otherwise compiled only when they are needed."""
-        return list(self._groups)
+        return list(self.groups)
 
     def _group(self, expression: str) -> _Group:
         source = spell_out(expression, self._words)
-        if source not in self._groups:
-            self._groups[source] = _Group(source, self._found(expression, source))
-        return self._groups[source]
+        if source not in self.groups:
+            found = self._found(expression, source)
+            self.groups[source] = _Group(source, found, lambda: self._alternatives(expression))
+        return self.groups[source]
+
+    def _alternatives(self, expression: str) -> list[_Alternative]:
+        """The alternatives of an expression, and those of words that are alternatives; groups share them."""
+        if expression not in self._apart:
+            parts = alternatives(expression)
+            if parts == [expression] and expression not in self._short:
+                self._apart[expression] = [_Alternative(spell_out(expression, self._words))]
+            else:
+                words = [self._alternatives(self._short.get(part, part)) for part in parts]
+                self._apart[expression] = [one for word in words for one in word]
+        return self._apart[expression]
 
     def _found(self, expression: str, source: str) -> Needles:
         key = digest(source)
@@ -193,7 +266,7 @@ class RedFlags:
 
     def needles(self) -> dict[str, Needles]:
         """The needles of all expressions, by `digest`: what `red_flags/needles.json` holds, since they take long."""
-        groups = {digest(source): group.needles for source, group in self._groups.items()}
+        groups = {digest(source): group.needles for source, group in self.groups.items()}
         return groups | {digest(source): self._needles[name] for name, source in self._words.items()}
 
     def _pattern(self, raw: str | dict[str, Any]) -> _Pattern:
@@ -217,7 +290,7 @@ class _Clause:
 
     def tells(self, name: str) -> bool:
         if name not in self._known:
-            self._known[name] = self._shared[name].compiled.search(self.text) is not None
+            self._known[name] = self._shared[name].stands_in(self)
         return self._known[name]
 
 
@@ -263,7 +336,7 @@ class _Reading:
                 return False
         unless = pattern.unless
         return _together(pattern, alive) and not (
-            unless and unless.may_match(self._whole) and unless.compiled.search(self.text)
+            unless and unless.may_match(self._whole) and unless.stands_in(self._whole)
         )
 
     def may_hold(self, pattern: _Pattern) -> bool:
@@ -283,8 +356,10 @@ class _Reading:
         if (group, excuses) not in self._alive_in:
             self._alive_in[group, excuses] = frozenset(
                 number
-                for number, clause in enumerate(self._clauses)
-                if any(self._counts(clause, *span, excuses) for span in group.spans(clause))
+                for number in self._likely(group)
+                if any(
+                    self._counts(self._clauses[number], *span, excuses) for span in group.spans(self._clauses[number])
+                )
             )
         return self._alive_in[group, excuses]
 

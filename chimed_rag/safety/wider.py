@@ -21,19 +21,23 @@ _SUCH = re.compile("(?:等|之类|一类|这类|这样|那样|[^，。；]{0,4}�
 
 
 class _Class(NamedTuple):
-    called: re.Pattern[str]
-    members: re.Pattern[str]
+    """The names of a class and of its members, as `Reading.norm` has them and as they are written."""
+
+    called: tuple[str, ...]
+    members: tuple[str, ...]
 
 
 @cache
 def _classes() -> list[_Class]:
-    return [_Class(_any(called), _any(members)) for called, members in rows("chimed_rag.safety", _TABLE)]
+    return [_Class(_forms(called), _forms(members)) for called, members in rows("chimed_rag.safety", _TABLE)]
 
 
-def _any(words: str) -> re.Pattern[str]:
-    """Any of the words, as `Reading.norm` has them and as they are written."""
-    known = {form for word in words.split() for form in (word, read(word).norm)}
-    return re.compile("|".join(map(re.escape, sorted(known, key=lambda word: (-len(word), word)))))
+def _forms(words: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(form for word in words.split() for form in (word, read(word).norm)))
+
+
+def _has(text: str, words: Sequence[str]) -> bool:
+    return any(word in text for word in words)
 
 
 def is_member_or_class(name: str, following: str, sources: Sequence[Reading], context: Sequence[Reading] = ()) -> bool:
@@ -51,16 +55,16 @@ def is_member_or_class(name: str, following: str, sources: Sequence[Reading], co
 @lru_cache(maxsize=1024)
 def _classes_of(name: str) -> list[tuple[_Class, bool]]:
     """The classes that a name tells of, and whether it names a member."""
-    found = ((one, bool(one.members.search(name))) for one in _classes())
-    return [(one, is_member) for one, is_member in found if is_member or one.called.search(name)]
+    found = ((one, _has(name, one.members)) for one in _classes())
+    return [(one, is_member) for one, is_member in found if is_member or _has(name, one.called)]
 
 
 def _tells(
     one: _Class, is_member: bool, name: str, following: str, sources: Sequence[Reading], context: Sequence[Reading]
 ) -> bool:
-    has_members = any(one.members.search(reading.norm) for reading in sources)
+    has_members = any(_has(reading.norm, one.members) for reading in sources)
     if not is_member:
         return has_members
     if has_members and not _SUCH.match(following):
         return False
-    return any(one.called.search(reading.norm.replace(name, " ")) for reading in (*sources, *context))
+    return any(_has(reading.norm.replace(name, " "), one.called) for reading in (*sources, *context))

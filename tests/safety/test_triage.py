@@ -14,9 +14,9 @@ import pytest
 
 from chimed_rag.encoders.ngram_weights import NgramWeights
 from chimed_rag.errors import ConfigError
-from chimed_rag.safety.expressions import needles, spell_out
+from chimed_rag.safety.expressions import alternatives, needles, required, spell_out
 from chimed_rag.safety.red_flags_score import FILE, MADE_BY, plain, score, weights
-from chimed_rag.safety.triage import CALM, RedFlag, book, read_red_flags, red_flags, triage
+from chimed_rag.safety.triage import CALM, RedFlag, _Clause, book, read_red_flags, red_flags, triage
 from tools import red_flag_needles as needles_tool
 
 FLAGS = red_flags()
@@ -215,8 +215,10 @@ def test_whoever_wants_to_know_is_not_alarmed(question: str) -> None:
 def test_the_quick_way_leaves_nothing_out() -> None:
     sentences = [sentence for _, sentence in SENTENCES]
     stories = ["。".join(sentences[n : n + 5]) for n in range(0, len(sentences), 5)]
-    for text in stories:
+    weeks = [f"孕{week}周，从半夜到现在拉了六次水样便，肚子绞痛，没有发烧，会不会引起早产" for week in (9, 15, 26)]
+    for text in stories + weeks:
         assert book().raised(text) == book().raised(text, quick=False), text
+    assert [bool(book().raised(text)) for text in weeks] == [True, False, False]
 
 
 def test_every_expression_compiles_and_repeats_no_group_without_end() -> None:
@@ -235,13 +237,51 @@ def test_every_expression_compiles_and_repeats_no_group_without_end() -> None:
         ("(?<!不)昏迷(?!吗)", {"昏迷"}),
         ("血?", None),
         (r"\d度", {"度"}),
-        ("<pain>得", {"疼得", "痛得"}),
+        ("<pain>得", {"得"}),
+        ("(?:疼|[痛酸])得", {"疼得", "痛得", "酸得"}),
+        ("(?:[23][0-9]|1[4-9])周", {"周"}),  # nothing that a group holds need touch what follows it
+        ("(?:头疼|痛)吐", {"吐"}),
         ("头~(?:疼|痛)", {"头"}),
         ("血压|.", None),
     ],
 )
 def test_needles_are_in_every_match(expression: str, found: set[str] | None) -> None:
     assert needles(expression, {"pain": frozenset({"疼", "痛"})}) == found
+
+
+def test_a_group_taken_apart_matches_as_its_whole_expression_does() -> None:
+    clauses = [_Clause(sentence, book().shared) for _, sentence in SENTENCES[::10]]
+    for group in list(book().groups.values())[::5]:
+        for clause in clauses:
+            found = [match.span() for match in re.finditer(group.source, clause.text)]
+            assert found == list(group.spans(clause)), (group.source, clause.text)
+            assert bool(found) == group.stands_in(clause), (group.source, clause.text)
+
+
+@pytest.mark.parametrize(
+    ("expression", "found"),
+    [
+        ("头|(?:脑|心)痛|[|)]x", ["头", "(?:脑|心)痛", "[|)]x"]),
+        (r"头\|脑|", [r"头\|脑", ""]),
+    ],
+)
+def test_alternatives_are_taken_apart(expression: str, found: list[str]) -> None:
+    assert alternatives(expression) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("头(?:很)?疼+", [{"头"}, {"疼"}]),
+        ("(?:头|胸口)[疼痛](?!吗)", [{"头", "胸"}, {"疼", "痛"}]),
+        (r"(?:[23]\d|1[4-9])周", [{"1", "2", "3"}, {"周"}]),
+        (r"(?:头|\d)(?:很){1,2}.疼{0,2}", [{"很"}]),
+        ("(?<=头)(?:昏|(?:晕)?)", []),
+        ("头)", []),
+    ],
+)
+def test_what_is_required_is_in_every_match(source: str, found: list[set[str]]) -> None:
+    assert required(source) == found
 
 
 def test_short_forms_are_spelled_out() -> None:
