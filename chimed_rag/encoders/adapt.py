@@ -26,7 +26,7 @@ Consultations in the batches of the headings instead of in their own, mean of th
 consultations twice: .3193 / .622; batches of 1,024: .3194 / .618; as many headings as there are consultations with
 them, the others apart: .3189 / .614. The vectors of two seeds side by side: .3223 / .626, which is not worth twice the
 size. Most of what is left between these figures and a transformer's (`training/literature.py`) is manner: were each
-reply's score raised by .1, .2 or .4, it would be .344, .369 or .403. To tell replies by their words (logistic
+reply's score raised by .1, .2 or .4, .317 would be .344, .369 or .403. To tell replies by their words (logistic
 regression over n-grams, consultations against the literature) is no way to it: area under the curve .758, and every
 weight costs nDCG@10.
 """

@@ -12,9 +12,10 @@ hurts (.170 / .300): rows are learned by heart. Leaving out half of the n-grams 
 negatives, and general pairs first with natural questions last: no gain, or less than mixing them. With questions asked
 of the starter literature as pairs too: .306 to .308 fused, as before; of 254 such questions by others, those with an
 answer among the five nearest sentences of what is found .764 -> .878. With 1,475 further consultations by two more
-writers: .307, adapted .315 instead of .318. Pairs of several sources in the same batches, as `adapt` has them (six
-trainings, which sources and which seed): .183 to .192 / .307 to .310, Recall@10 of the held-out pairs .656 -> .726; but
-once adapted .319 to .323 as without, and the starter literature is found .004 to .008 less (Recall@5, n = 869).
+writers: .307, adapted .315 instead of .318. Pairs of several sources in the same batches, as `adapt` has them (eight
+trainings, which sources and which seed): .184 to .196 / .307 to .310, Recall@10 of the held-out pairs .656 -> .726 or
+.734; but once adapted .319 to .323 as without, and the starter literature is found .007 to .008 less (Recall@5, n =
+869).
 """
 
 from __future__ import annotations
