@@ -44,6 +44,8 @@ class Machine(Settings):
         optimizer: `adamw`, two states in the precision of the weights; `adamw_8bit`, two of a byte (torchao);
             `adafactor`, a row and a column a matrix (Shazeer and Stern 2018, arXiv:1804.04235).
         checkpointing: keep of each layer what goes into it alone, and compute the rest again.
+        workers: processes that make the next batches ready meanwhile; a small model on a GPU waits for its batches
+            without. The batches are the same.
     """
 
     devices: int = Field(1, ge=1)
@@ -52,6 +54,7 @@ class Machine(Settings):
     weights: Literal["float32", "bfloat16"] = "float32"
     optimizer: Optimizer = "adamw"
     checkpointing: bool = False
+    workers: int = Field(0, ge=0)
 
 
 def require(machine: Machine, device: str, *, lora: bool = False) -> None:
@@ -149,7 +152,10 @@ def witness(trainer: Any, machine: Machine) -> None:
 def arguments(machine: Machine) -> dict[str, Any]:
     """The keyword arguments of transformers' TrainingArguments that give what a machine asks for."""
     # trl recomputes activations unless told not to; FSDP does it by itself, without gathering a second time.
-    found: dict[str, Any] = {"activation_checkpointing": machine.checkpointing and machine.distribution != "fsdp2"}
+    found: dict[str, Any] = {
+        "activation_checkpointing": machine.checkpointing and machine.distribution != "fsdp2",
+        "dataloader_num_workers": machine.workers,
+    }
     if machine.optimizer != "adamw":
         found["optim"] = {"adamw_8bit": "adamw_torch_8bit", "adafactor": "adafactor"}[machine.optimizer]
     if machine.optimizer == "adamw_8bit" and machine.weights == "bfloat16":

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from chimed_rag.encoders.base import load_encoder
 from chimed_rag.encoders.sentence import FUSION
+from chimed_rag.errors import InputError
 from training.backbone import Backbone, prepared, texts_of
 from training.card import Point
 from training.files import Ledger
@@ -63,6 +64,8 @@ class TransformerSettings(RetrieverSettings):
         backbone: see `backbone`.
         pooling: see there.
         rounds: one after the other.
+        repeat: by source, how often an epoch sees each of its pairs; once if left out.
+        together: sources that share batches in spite of `same_source_batches`: those that a search has to tell apart.
         same_source_batches: a batch holds pairs of one source alone, so that its negatives tell nothing by their style.
         cosine_weight: what a cosine weighs beside BM25 in the fusion, where that was measured; the model's folder says
             so (`chimed_rag.encoders.sentence.FUSION`).
@@ -73,6 +76,8 @@ class TransformerSettings(RetrieverSettings):
     backbone: Backbone
     pooling: Pooling = Pooling()
     rounds: list[Round] = Field(min_length=1)
+    repeat: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    together: list[list[str]] = Field(default_factory=list)
     same_source_batches: bool = True
     cosine_weight: float | None = Field(None, ge=0, allow_inf_nan=False)
     device: Device = "auto"
@@ -99,7 +104,7 @@ def _round(settings: TransformerSettings, run: Run, part: Round, n: int, base: s
     own = base if n > 1 else None
 
     def make(folder: Path) -> list[Point]:
-        examples = examples_of(pairs, part.negatives, run, folder.name, seed=settings.seed, own=own)
+        examples = dealt(settings, examples_of(pairs, part.negatives, run, folder.name, seed=settings.seed, own=own))
         quiet(settings.seed)
         model = _model(settings, base)
         points = fit(_trainer(settings, part, model, examples, folder), folder, run.say)
@@ -109,6 +114,23 @@ def _round(settings: TransformerSettings, run: Run, part: Round, n: int, base: s
         return points
 
     return run.phase(f"round-{n}", make)
+
+
+def dealt(settings: TransformerSettings, examples: Sequence[Mined]) -> list[Mined]:
+    """The examples of an epoch: each as often as its source is repeated, those of sources together under one name.
+
+    Raises:
+        InputError: `repeat` or `together` names a source that no example has.
+    """
+    shared = {name: " + ".join(names) for names in settings.together for name in names}
+    there = {item.source for item in examples}
+    if missing := [name for name in (*settings.repeat, *shared) if name not in there]:
+        raise InputError(f"repeat, together: no pair is of source {missing[0]!r}; sources: {', '.join(sorted(there))}")
+    return [
+        item._replace(source=shared.get(item.source, item.source))
+        for item in examples
+        for _ in range(settings.repeat.get(item.source, 1))
+    ]
 
 
 def _model(settings: TransformerSettings, base: str) -> Any:
@@ -143,7 +165,7 @@ def _trainer(settings: TransformerSettings, part: Round, model: Any, examples: S
         model,
         args=SentenceTransformerTrainingArguments(
             **shared,
-            batch_sampler="no_duplicates",
+            batch_sampler="no_duplicates_hashed",  # compared by numbers made once
             multi_dataset_batch_sampler="proportional",
             prompts=prompts if any(prompts.values()) else None,
         ),
@@ -159,8 +181,9 @@ def columns(examples: Sequence[Mined]) -> list[str]:
 
 def dataset(examples: Sequence[Mined]) -> Any:
     """The examples as a `datasets.Dataset` with `columns`; each must have as many negatives as the first."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
 
+    disable_progress_bars()
     table = zip(*((item.query, item.positive, *item.negatives) for item in examples), strict=True)
     return Dataset.from_dict({name: list(column) for name, column in zip(columns(examples), table, strict=True)})
 

@@ -17,6 +17,7 @@ pytest.importorskip("datasets", reason="datasets is not installed (extra `train`
 import training.fitting  # noqa: E402
 from chimed_rag.encoders.base import load_encoder  # noqa: E402
 from chimed_rag.encoders.sentence import SentenceEncoder  # noqa: E402
+from chimed_rag.errors import InputError  # noqa: E402
 from training.card import Card  # noqa: E402
 from training.retriever import KINDS, train_retriever  # noqa: E402
 from training.settings import ROOT  # noqa: E402
@@ -178,7 +179,30 @@ def test_a_killed_run_goes_on_with_the_same_result(
     assert scores[0] == scores[1]
 
 
-def test_masks_depend_on_the_seed_and_the_place_alone() -> None:
+def test_batches_made_ready_by_other_processes_are_the_same(
+    trained: Callable[[str], Path], tiny: Path, tmp_path: Path
+) -> None:
+    ahead = [f"{part}.machine.workers=1" for part in ("backbone.scratch.mlm", "rounds.0", "rounds.1")]
+    folder = train_retriever(config("transformer"), [f"output_dir={tmp_path}/out", *ahead])
+    assert weights(folder) == weights(trained("transformer"))
+
+
+def test_sources_are_repeated_and_share_batches() -> None:
+    from training.mining import Mined
+    from training.transformer import TransformerSettings, dealt
+
+    examples = [Mined(f"q{n}", f"p{n}", (), source) for n, source in enumerate(["one", "two", "three"])]
+    keys = {"kind": "transformer", "output_dir": "x", "licence": "x", "rounds": [{}], "backbone": {"base": "x"}}
+    keys["data"] = {"files": [{"path": "x"}], "hygiene": {"evaluation": None}}
+    settings = TransformerSettings.model_validate(keys | {"repeat": {"two": 2}, "together": [["one", "two"]]})
+    found = [(item.query, item.source) for item in dealt(settings, examples)]
+    assert found == [("q0", "one + two"), ("q1", "one + two"), ("q1", "one + two"), ("q2", "three")]
+    settings = TransformerSettings.model_validate(keys | {"together": [["one", "four"]]})
+    with pytest.raises(InputError, match=r"no pair is of source 'four'; sources: one, three, two"):
+        dealt(settings, examples)
+
+
+def test_masks_depend_on_the_seed_and_the_batch_alone() -> None:
     from training.mlm import MaskedBlocks, Masking, blocks
     from training.tokenizer import TokenizerSettings, train_tokenizer
 
@@ -194,8 +218,10 @@ def test_masks_depend_on_the_seed_and_the_place_alone() -> None:
     first, again, next_epoch = one[3], two[3], one[3 + len(rows)]
     assert torch.equal(first["input_ids"], again["input_ids"])
     assert not torch.equal(first["labels"], next_epoch["labels"])
-    guessed = torch.stack([one[n]["labels"] for n in range(len(one))]) != -100
-    shown = torch.stack([one[n]["input_ids"] for n in range(len(one))])
+    batch, same, other = one.__getitems__([3, 4]), two.__getitems__([3, 4]), one.__getitems__([4, 3])
+    assert torch.equal(batch["labels"], same["labels"]) and not torch.equal(batch["labels"], other["labels"].flip(0))
+    everything = one.__getitems__(range(len(one)))
+    guessed, shown = everything["labels"] != -100, everything["input_ids"]
     truth = torch.from_numpy(rows[np.arange(len(one)) % len(rows)].astype(np.int64))
     assert (shown[~guessed] == truth[~guessed]).all()
     assert not torch.isin(truth[guessed], torch.tensor(tokenizer.all_special_ids)).any()

@@ -107,6 +107,8 @@ def test_trainers_get_what_the_machine_asks_for(tmp_path: Path) -> None:
 
     plain = trainer_arguments(Optimisation(), tmp_path, seed=1, device="cpu")
     assert DPOConfig(**plain).activation_checkpointing is False  # trl's own default is True
+    ahead = Optimisation(machine=Machine(workers=3))
+    assert TrainingArguments(**trainer_arguments(ahead, tmp_path, seed=1, device="cpu")).dataloader_num_workers == 3
     full = Machine(weights="bfloat16", optimizer="adamw_8bit", checkpointing=True)
     made = TrainingArguments(**trainer_arguments(Optimisation(machine=full), tmp_path, seed=1, device="cpu"))
     assert (made.optim.value, made.optim_args) == ("adamw_torch_8bit", "bf16_stochastic_round=True")
@@ -155,7 +157,7 @@ def test_peak_memory_is_that_of_this_process() -> None:
     import psutil
 
     held = psutil.Process().memory_info().rss
-    assert held <= peak_memory() <= psutil.virtual_memory().total
+    assert 0.95 * held <= peak_memory() <= psutil.virtual_memory().total  # the kernel counts both by and by
 
 
 SCRIPT = """
