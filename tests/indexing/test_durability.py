@@ -1,6 +1,7 @@
 """A process killed while it writes loses nothing that was committed; readers never see half a write.
 
-The experiments are those of `benchmarks/durability.py`, with few kills and writes. Not covered: power loss.
+The experiments are those of `benchmarks/durability.py` and `concurrent_reads.py`, with few kills and
+writes. Not covered: power loss.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ OPERATIONS = ("build", "add", "upsert", "delete", "compact")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_killed_at_random_moments(durability: ModuleType, folder: Path, operation: str) -> None:
-    with durability.Workers() as workers:
+def test_killed_at_random_moments(durability: ModuleType, killing: ModuleType, folder: Path, operation: str) -> None:
+    with killing.Workers() as workers:
         result = durability.kill_randomly(workers, operation, 8, 20, folder)
     assert result.failures == []
     assert (result.kills, result.whole, result.lost, result.extra) == (8, 8, 0, 0)
@@ -35,8 +36,10 @@ def test_killed_at_random_moments(durability: ModuleType, folder: Path, operatio
 @pytest.mark.parametrize(
     ("operation", "step"), [("build", 4), ("add", 11), ("upsert", 11), ("delete", 9), ("compact", 5)]
 )
-def test_killed_between_two_durable_calls(durability: ModuleType, folder: Path, operation: str, step: int) -> None:
-    with durability.Workers() as workers:
+def test_killed_between_two_durable_calls(
+    durability: ModuleType, killing: ModuleType, folder: Path, operation: str, step: int
+) -> None:
+    with killing.Workers() as workers:
         result = durability.kill_at_points(workers, operation, 21, folder, step=step)
     assert result.failures == []
     assert result.kills >= 5
@@ -44,36 +47,38 @@ def test_killed_between_two_durable_calls(durability: ModuleType, folder: Path, 
     assert result.whole == result.equal_after_compact == result.kills
 
 
-def test_three_readers_beside_a_writer(durability: ModuleType, folder: Path) -> None:
-    result = durability.read_while_writing(150, folder / "index")
+def test_three_readers_beside_a_writer(concurrent_reads: ModuleType, folder: Path) -> None:
+    result = concurrent_reads.read_while_writing(150, folder / "index")
     assert result.failures == []
     assert (result.inconsistent, result.failed_opens) == (0, 0)
     assert result.reads > 30
     assert result.generations > 10
 
 
-def test_the_judge_notices_lost_and_extra_documents(durability: ModuleType, folder: Path) -> None:
+def test_the_judge_notices_lost_and_extra_documents(
+    shared: ModuleType, killing: ModuleType, judging: ModuleType, folder: Path
+) -> None:
     # The experiment itself must be able to fail: an index that lost one document, has one too many, or is cut.
-    durability.prepare(folder / "lost", 20)
+    killing.prepare(folder / "lost", 20)
     writer.delete(folder / "lost", ids=["doc-001"])
-    durability.prepare(folder / "extra", 20)
-    writer.update(folder / "extra", [Document(id="foreign", text="头痛。")], durability.ENCODER, mode="add")
-    durability.prepare(folder / "cut", 20)
+    killing.prepare(folder / "extra", 20)
+    writer.update(folder / "extra", [Document(id="foreign", text="头痛。")], shared.ENCODER, mode="add")
+    killing.prepare(folder / "cut", 20)
     next((folder / "cut" / "segments").glob("*.vectors")).write_bytes(b"")
-    result = durability.Kills("delete", "made up")
-    judge = durability.Judge("delete", 20)
+    result = judging.Kills("delete", "made up")
+    judge = judging.Judge("delete", 20)
     for name in ("lost", "extra", "cut"):
         judge.judge(folder / name, False, result, name, again=False)
     assert (result.lost, result.extra, result.whole) == (1, 1, 2)
     assert [failure.split(":")[0] for failure in result.failures] == ["lost", "extra", "cut"]
 
 
-def test_the_signature_notices_another_order_and_another_score(durability: ModuleType) -> None:
+def test_the_signature_notices_another_order_and_another_score(judging: ModuleType) -> None:
     one = [[("a#0000", 1.0), ("b#0000", 0.5)]]
-    assert durability.same_signature(one, [[("a#0000", 1.0 + 1e-7), ("b#0000", 0.5)]])
-    assert not durability.same_signature(one, [[("b#0000", 1.0), ("a#0000", 0.5)]])
-    assert not durability.same_signature(one, [[("a#0000", 1.0), ("b#0000", 0.4999)]])
-    assert not durability.same_signature(one, [[("a#0000", 1.0)]])
+    assert judging.same_signature(one, [[("a#0000", 1.0 + 1e-7), ("b#0000", 0.5)]])
+    assert not judging.same_signature(one, [[("b#0000", 1.0), ("a#0000", 0.5)]])
+    assert not judging.same_signature(one, [[("a#0000", 1.0), ("b#0000", 0.4999)]])
+    assert not judging.same_signature(one, [[("a#0000", 1.0)]])
 
 
 class _Counting(HashingEncoder):

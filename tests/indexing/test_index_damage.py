@@ -162,7 +162,7 @@ def _lexical_files(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("damage", ["flipped", "missing", "all", "nothing"])
-def test_repair_derives_the_lexical_part_again(path: Path, durability: ModuleType, damage: str) -> None:
+def test_repair_derives_the_lexical_part_again(path: Path, damage: str) -> None:
     opened = Index.open(path)
     queries = [COMMON, {"口服": 1.0, "第": 2.0}]
     before = opened.search_lexical(queries, 99)
@@ -288,7 +288,7 @@ def _calls(path: Path) -> dict[str, tuple[Callable[[], object], set[str]]]:
 
 @pytest.mark.parametrize("verb", ["add", "delete", "compact", "build"])
 @pytest.mark.parametrize("kind", ["full", "io", "interrupt", "interrupt after"])
-def test_an_error_at_any_durable_call(folder: Path, path: Path, durability: ModuleType, verb: str, kind: str) -> None:
+def test_an_error_at_any_durable_call(folder: Path, path: Path, killing: ModuleType, verb: str, kind: str) -> None:
     """Each call by which something becomes durable fails once: the index is from before or after the call, whole."""
     error: BaseException = {
         "full": OSError(errno.ENOSPC, "No space left on device"),
@@ -315,7 +315,7 @@ def test_an_error_at_any_durable_call(folder: Path, path: Path, durability: Modu
             return call
 
         command, after = _calls(work)[verb]
-        restore = durability.hook(failing)
+        restore = killing.hook(failing)
         try:
             command()
         except ChiMedError as caught:

@@ -140,9 +140,9 @@ def _collection(n: int = 90) -> list[Document]:
 
 
 @pytest.fixture(scope="module")
-def filtered(durability: ModuleType) -> Iterator[tuple[Index, list[Document]]]:
+def filtered(shared: ModuleType) -> Iterator[tuple[Index, list[Document]]]:
     """An index of several segments with deletions, and the documents that live in it."""
-    path = Path(tempfile.mkdtemp(dir=durability.workplace()))
+    path = Path(tempfile.mkdtemp(dir=shared.workplace()))
     documents = _collection()
     writer.build(path / "index", documents[:50], ENCODER)
     writer.delete(path / "index", ids=["doc-00", "doc-07", "doc-49"])

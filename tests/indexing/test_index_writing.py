@@ -70,7 +70,7 @@ def _snapshot(path: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_any_sequence_of_verbs_agrees_with_a_dictionary(folder: Path, durability: ModuleType, seed: int) -> None:
+def test_any_sequence_of_verbs_agrees_with_a_dictionary(folder: Path, judging: ModuleType, seed: int) -> None:
     chance, path = random.Random(seed), folder / "index"
     model = {f"d{i}": _document(f"d{i}") for i in range(5)}
     writer.build(path, list(model.values()), ENCODER)
@@ -112,15 +112,15 @@ def test_any_sequence_of_verbs_agrees_with_a_dictionary(folder: Path, durability
     assert _held(path) == model
     index = Index.open(path)
     assert index.manifest.sources == ({"": len(model)} if model else {})
-    found = durability_signature(index)
+    found = _signature(index)
     index.close()
     writer.build(folder / "fresh", list(model.values()), ENCODER)
     index = Index.open(folder / "fresh")
-    assert durability.same_signature(found, durability_signature(index))
+    assert judging.same_signature(found, _signature(index))
     index.close()
 
 
-def durability_signature(index: Index) -> list[list[tuple[str, float]]]:
+def _signature(index: Index) -> list[list[tuple[str, float]]]:
     queries = ["患者d3", "第7版", "口服"]
     dense = index.search_dense(ENCODER.encode_queries(queries), 50)
     lexical = index.search_lexical([{"患者": 1.0, "口服": 0.5}, {"第": 1.0}], 50)
@@ -250,8 +250,8 @@ def test_documents_come_back_as_they_were(folder: Path) -> None:
     assert [d.id for d in Index.open(path).store.documents()] == ids[3:]
 
 
-def test_chunks_point_into_their_document(folder: Path, durability: ModuleType) -> None:
-    documents = [durability.document(9, n) for n in range(40)]
+def test_chunks_point_into_their_document(folder: Path, shared: ModuleType) -> None:
+    documents = [shared.document(9, n) for n in range(40)]
     writer.build(folder / "index", documents, ENCODER, chunking=Chunking(max_chars=40, min_chars=0))
     index = Index.open(folder / "index")
     passages = index.passages(index.store.rows.tolist())
@@ -470,11 +470,11 @@ def test_overwriting_leaves_readers_their_generation(folder: Path) -> None:
     with pytest.raises(InputError, match="overwrite"):
         writer.build(path, [_document("new")], ENCODER)
     reader = Index.open(path)
-    before = durability_signature(reader)
+    before = _signature(reader)
     other = HashingEncoder(20)
     for n in range(3):
         writer.build(path, [_document(f"new{n}")], other, overwrite=True, storage="fp32")
-        assert durability_signature(reader) == before
+        assert _signature(reader) == before
         assert list(reader.store.documents()) == old
     reader.close()
     index = Index.open(path)
