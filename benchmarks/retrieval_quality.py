@@ -5,7 +5,9 @@
     python benchmarks/retrieval_quality.py --exam-index DIR                               # an index of textbooks
 
 A system is written as words joined by commas: an encoder's name or folder, what searches (`lexical`, `dense`,
-`fused`), and `adapted`, `plain` (query rewriting off) or `reranker=NAME`. Peers: `bm25s-words` (jieba), `bm25s-pairs`.
+`fused`), and `adapted`, `pairs=open` or `pairs=all` (the encoder also learns from natural questions with answers of the
+shared pairs, those with an open licence or all, without what shares 13 characters with an evaluation set), `plain`
+(query rewriting off) or `reranker=NAME`. Peers: `bm25s-words` (jieba), `bm25s-pairs`.
 What this checkout does not have yet, or this machine has not installed, is left out, and a line says so. Beside it the
 ordering tasks and, where an index of textbooks is named, the choice of examination options by evidence.
 
@@ -45,21 +47,36 @@ class System(NamedTuple):
     adapted: bool = False
     rewriting: bool = True
     reranker: str | None = None
+    pairs: str | None = None
 
     @classmethod
     def read(cls, text: str) -> System:
         encoder, *rest = text.split(",")
         if encoder in ("bm25", "bm25s-words", "bm25s-pairs"):
             return cls("hashing", encoder)
-        reranker = next((word.partition("=")[2] for word in rest if word.startswith("reranker=")), None)
+        options = dict(word.split("=", 1) for word in rest if "=" in word)
         search = next((word for word in rest if word in ("lexical", "dense", "fused")), "fused")
-        return cls(encoder, search, "adapted" in rest, "plain" not in rest, reranker)
+        return cls(encoder, search, "adapted" in rest, "plain" not in rest, **options)
 
 
 # --- making systems by name ----------------------------------------------------------------------------------------
 
 
-def build_options(system: System) -> dict[str, Any]:
+def natural_pairs(data: Path, licence: str) -> list[tuple[str, str]]:
+    """Natural questions with their answers, those that the shipped encoder learned from or all."""
+    from training.pairs import PairData, read_pairs
+
+    file = {
+        "path": str(data / "pairs/query_passage.jsonl.gz"),
+        "kinds": ["natural_qa"],
+        "open_licence": licence == "open",
+    }
+    hygiene = {"evaluation": str(data / "eval"), "near_duplicates": None}
+    found = read_pairs(PairData.model_validate({"files": [file], "hygiene": hygiene}), seed=1)
+    return [(pair.query, pair.passage) for pair in found]
+
+
+def build_options(system: System, data: Path | None = None) -> dict[str, Any]:
     """Keyword arguments of `MedQA.build`; `MissingError` where the checkout does not know the encoder or adaptation."""
     from chimed_rag.medqa import MedQA
     from chimed_rag.registry import encoders
@@ -69,7 +86,8 @@ def build_options(system: System) -> dict[str, Any]:
     known = "adapt" in inspect.signature(MedQA.build).parameters
     if system.adapted and not known:
         raise MissingError("this checkout does not adapt encoders yet")
-    return {"encoder": system.encoder} | ({"adapt": system.adapted} if known else {})
+    pairs = {"pairs": natural_pairs(data, system.pairs)} if system.pairs and data else {}
+    return {"encoder": system.encoder} | ({"adapt": system.adapted} if known else {}) | pairs
 
 
 def load_options(system: System) -> dict[str, Any]:
@@ -147,8 +165,11 @@ def run_retrieval(system: str, work: str, data: str, corpora: list[str], most: i
 
     asked = System.read(system)
     try:
-        build, load = build_options(asked), load_options(asked) if asked.search in ("lexical", "dense", "fused") else {}
-        folder = Path(work) / f"{Path(asked.encoder).name}{'-adapted' if asked.adapted else ''}"
+        build, load = (
+            build_options(asked, Path(data)),
+            load_options(asked) if asked.search in ("lexical", "dense", "fused") else {},
+        )
+        folder = Path(work) / f"{Path(asked.encoder).name}{'-adapted' if asked.adapted else ''}{asked.pairs or ''}"
         if not (folder / "manifest.json").exists():
             MedQA.build(BeirCorpus(corpora), folder, **build).close()
         qa = MedQA.load(folder, **load)

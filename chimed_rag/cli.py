@@ -226,6 +226,12 @@ def build(
             "--adapt/--no-adapt", help="Let the encoder learn from this literature; if left out, by its size."
         ),
     ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSONL of your own questions with answers (query, passage): the encoder learns from them too."
+        ),
+    ] = None,
     storage: Annotated[str | None, typer.Option(help="Vectors as int8, fp16 or fp32.")] = None,
     field: Annotated[list[str] | None, typer.Option("--field", help="Column mapping, such as text=content.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Encoding of the text files, where detection errs.")] = None,
@@ -245,8 +251,11 @@ def build(
         options = Recipe.from_yaml(recipe).model_dump(exclude_unset=True)
         sources = sources or [str(recipe.parent / source) for source in options.pop("sources")]
         options.pop("sources", None)
+        if options.get("pairs"):
+            options["pairs"] = recipe.parent / options["pairs"]
     given = {
         "encoder": encoder,
+        "pairs": pairs,
         "storage": storage,
         "fields": _fields(field),
         "encoding": encoding,

@@ -220,12 +220,13 @@ class Chunking(_Settings):
 class Recipe(_Settings):
     """What an index is built from and how; the options of `MedQA.build` under the same names.
 
-    Sources are relative to the recipe's own folder, so that it works from anywhere.
+    Sources and pairs are relative to the recipe's own folder, so that it works from anywhere.
     """
 
     sources: list[str] = Field(min_length=1)
     encoder: str = "ngram"
     adapt: bool | None = None
+    pairs: str | None = None
     storage: Literal["fp32", "fp16", "int8"] = "int8"
     chunking: Chunking = Chunking()
     fields: dict[str, JsonValue] = Field(default_factory=dict)

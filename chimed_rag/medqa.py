@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from chimed_rag.entities.mentions import Mention
     from chimed_rag.entities.tagger import Tagger
     from chimed_rag.generation.base import Generator
+    from chimed_rag.indexing.adaptation import OwnPairs
     from chimed_rag.indexing.commit import Progress
     from chimed_rag.indexing.filters import Filter
     from chimed_rag.indexing.manifest import Storage
@@ -123,6 +124,7 @@ class MedQA(Literature):
         *,
         encoder: str | Path | Encoder = "ngram",
         adapt: bool | None = None,
+        pairs: OwnPairs | None = None,
         chunking: Chunking | Mapping[str, Any] | None = None,
         storage: Storage = "int8",
         overwrite: bool = False,
@@ -144,6 +146,8 @@ class MedQA(Literature):
             adapt: let the shipped encoder go on learning on this very literature before it is indexed; the result
                 lies in the index and is kept only if it finds held-out sections better. None does so from 2,000
                 passages on. `qa.adaptation` tells what came of it.
+            pairs: questions of your own, each with a text that answers it, that the encoder learns from as well: a
+                JSONL file of {"query": …, "passage": …}, or (query, passage) tuples. They are not indexed.
             chunking: how documents are cut into passages.
             storage: "fp32", "fp16" or "int8" vectors; int8 takes a quarter of the memory of fp32.
             overwrite: replace an index that is already there (atomically; readers keep the old one).
@@ -164,7 +168,7 @@ class MedQA(Literature):
         ready = ready_reranker(reranker, config)  # what cannot be loaded is told before hours of encoding, not after
         loaded = load_encoder(encoder)
         cut = Chunking.model_validate(chunking or {})
-        with adapted(load(sources, **reading), loaded, cut, wanted=adapt, progress=progress) as (
+        with adapted(load(sources, **reading), loaded, cut, wanted=adapt, pairs=pairs, progress=progress) as (
             documents,
             fitted,
             told,

@@ -161,6 +161,9 @@ def test_build_from_a_recipe(literature, tmp_path):
     done = chimed("build", "--recipe", recipe, "--out", tmp_path / "i", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["counts"]["documents"] == 4
+    (tmp_path / "pairs.jsonl").write_text('{"query": "头痛", "passage": ""}\n', "utf-8")
+    recipe.write_text(f"sources: [{literature}]\npairs: pairs.jsonl\n", "utf-8")  # beside the recipe
+    refused(chimed("build", "--recipe", recipe, "--out", tmp_path / "j"), "pairs.jsonl, line 1", '"query"')
     recipe.write_text("sauces: [x]\n")
     refused(chimed("build", "--recipe", recipe, "--out", tmp_path / "j"), "ward.yaml", "sauces", "sources")
 
@@ -172,6 +175,7 @@ def test_build_refuses_and_leaves_nothing(tmp_path, literature, index):
     refused(chimed("ask", "好吗", "--index", tmp_path / "a"), "no index here")
     refused(chimed("build", tmp_path / "none", "--out", tmp_path / "b"), "none")
     refused(chimed("build", literature), "--out")
+    refused(chimed("build", literature, "--out", tmp_path / "b", "--no-adapt", "--pairs", broken), "--no-adapt")
     refused(chimed("build", literature, "--out", index), "already holds an index", "--overwrite")
     refused(chimed("build", literature, "--out", literature), "holds other files")
     column = tmp_path / "table.csv"

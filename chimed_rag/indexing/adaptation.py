@@ -5,11 +5,13 @@ Not covered: learning itself (`encoders.adapt`).
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -18,11 +20,53 @@ from chimed_rag.corpus.chunker import chunk
 from chimed_rag.encoders.adapt import LEAST_PASSAGES, MOST_PASSAGES, Adaptation, Passage, adapt
 from chimed_rag.encoders.base import INSIDE, Encoder
 from chimed_rag.encoders.ngram import NgramEncoder
-from chimed_rag.errors import InputError
+from chimed_rag.errors import CorpusError, InputError
 from chimed_rag.indexing.commit import Progress, with_section
 from chimed_rag.records import Document
 
 log = logging.getLogger(__name__)
+
+OwnPairs = str | Path | Iterable[tuple[str, str]]
+"""Questions, each with a text that answers it, or a file of them (`read_pairs`)."""
+_FORM = '{"query": "问题", "passage": "回答"}'
+
+
+def read_pairs(path: str | Path) -> list[tuple[str, str]]:
+    """Questions with the text that answers each, from JSONL rows {"query": …, "passage": …}, plain or gzip.
+
+    Raises:
+        CorpusError: the file cannot be read, or a line is no such row; file and line are named.
+    """
+    found = []
+    try:
+        with (gzip.open if str(path).endswith(".gz") else open)(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    found.append(_pair(line, path, number))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise CorpusError(f"cannot be read ({error})", path=str(path)) from None
+    if not found:
+        raise CorpusError("holds no pair; a line reads " + _FORM, path=str(path))
+    return found
+
+
+def _pair(line: str, path: str | Path, number: int) -> tuple[str, str]:
+    try:
+        row = json.loads(line)
+        query, passage = row["query"].strip(), row["passage"].strip()
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        query = passage = ""
+    if not query or not passage:
+        raise CorpusError("no pair; a line reads " + _FORM, path=str(path), line=number)
+    return query, passage
+
+
+def _checked(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    found = [(pair,) if isinstance(pair, str) else tuple(pair) for pair in pairs]
+    for number, pair in enumerate(found, 1):
+        if len(pair) != 2 or not all(isinstance(text, str) and text.strip() for text in pair):
+            raise InputError(f"pair {number} is not a question with a text that answers it, but {pair!r:.80}")
+    return found  # type: ignore[return-value]
 
 
 @contextmanager
@@ -32,6 +76,7 @@ def adapted(
     chunking: Chunking,
     *,
     wanted: bool | None,
+    pairs: OwnPairs | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[tuple[Iterable[Document], Encoder, Adaptation | None]]:
@@ -39,23 +84,33 @@ def adapted(
 
     Args:
         documents: gone through once.
-        wanted: None adapts the shipped kind of encoder to a literature from `LEAST_PASSAGES` passages on.
+        wanted: None adapts the shipped kind of encoder to a literature from `LEAST_PASSAGES` passages on, or if there
+            are pairs.
+        pairs: a user's own, learnt from as well.
         seed: of the sample and of the training.
 
     Raises:
-        InputError: `wanted`, but this encoder or this literature does not allow it.
+        InputError: `wanted`, but this encoder or this literature does not allow it; or pairs, but not `wanted`.
+        CorpusError: the file of pairs cannot be read.
     """
+    own: list[tuple[str, str]] = []
+    if pairs is not None:
+        if wanted is False:
+            raise InputError("pairs are for the encoder to learn from; leave --no-adapt out, or --pairs")
+        own, wanted = read_pairs(pairs) if isinstance(pairs, (str, Path)) else _checked(pairs), True
     if wanted is False or (wanted is None and not isinstance(encoder, NgramEncoder)):
         yield documents, encoder, None
         return
     if not isinstance(encoder, NgramEncoder):
-        raise InputError(f"encoder {encoder.spec.name} cannot be adapted, only {'ngram'!r} can; leave --adapt out")
+        raise InputError(
+            f"encoder {encoder.spec.name} cannot be adapted, only {'ngram'!r} can; leave --adapt and --pairs out"
+        )
     with TemporaryFile("w+", encoding="utf-8") as spool:
         passages = _passages(_sampled(documents, spool, seed, progress), chunking, seed)
         outcome = None
         if wanted or len(passages) >= LEAST_PASSAGES:
             try:
-                outcome = adapt(encoder, passages, seed=seed, progress=progress)
+                outcome = adapt(encoder, passages, pairs=own, seed=seed, progress=progress)
             except InputError:
                 if wanted:
                     raise

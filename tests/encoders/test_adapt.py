@@ -74,6 +74,36 @@ def test_it_learns_what_stands_for_what(encoder: NgramEncoder, tasks: dict[str, 
     assert frequencies.shape == (len(encoder.vocabulary),) and (frequencies > 0).all() and (frequencies <= 1).all()
 
 
+def test_it_learns_from_the_pairs_of_a_user(
+    encoder: NgramEncoder, tasks: dict[str, Pairs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the documents without their titles, whose words nothing but the pairs then ties to the texts."""
+    bare = [p._replace(title="") if n % 4 < 2 else p for n, p in enumerate(LITERATURE)]
+    pairs = [(p.title, p.text) for p in LITERATURE if p not in bare]
+    asked, pool = pairs[::9], [p.text for p in LITERATURE]
+    outcome, without = adapt(encoder, bare, pairs=pairs), adapt(encoder, bare)
+    assert outcome.encoder.card["pairs"]["pairs"] == len(pairs) == outcome.pairs - without.pairs
+    found = mean_reciprocal_rank(outcome.encoder, asked, pool)
+    assert found > 1.5 * mean_reciprocal_rank(without.encoder, asked, pool)
+    monkeypatch.setattr(module, "MOST_PAIRS", 40)
+    assert adapt(encoder, bare, pairs=pairs).encoder.card["pairs"]["pairs"] == 40
+
+
+def test_many_pairs_move_rows_as_if_they_knew_nothing(
+    encoder: NgramEncoder, tasks: dict[str, Pairs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder.squares = np.full(len(encoder.vocabulary), 4.0, dtype=np.float32)
+    begun: list[Any] = []
+    trainer = module.Trainer
+    monkeypatch.setattr(
+        module, "Trainer", lambda *how, squares: (begun.append(squares), trainer(*how, squares=squares))[1]
+    )
+    monkeypatch.setattr(module, "MANY_PAIRS", 20)
+    for n in (19, 20):
+        adapt(encoder, LITERATURE, pairs=[("哪里疼", "这里疼。")] * n)
+    assert begun[0] is encoder.squares and begun[1] is None
+
+
 def test_the_same_seed_gives_the_same_encoder(encoder: NgramEncoder, tasks: dict[str, Pairs]) -> None:
     one, two, other = (adapt(encoder, LITERATURE, seed=seed) for seed in (5, 5, 6))
     assert one.encoder.spec == two.encoder.spec and one._replace(encoder=encoder) == two._replace(encoder=encoder)

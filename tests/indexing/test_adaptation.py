@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import shutil
 import stat
@@ -18,7 +20,7 @@ from chimed_rag.corpus.sources import load
 from chimed_rag.encoders import adapt as learning
 from chimed_rag.encoders.base import INSIDE
 from chimed_rag.encoders.ngram import NgramEncoder
-from chimed_rag.errors import ChiMedError, IndexDamagedError, InputError
+from chimed_rag.errors import ChiMedError, CorpusError, IndexDamagedError, InputError
 from chimed_rag.indexing import adaptation, commit
 from chimed_rag.indexing.manifest import damaged_files, read_manifest
 from chimed_rag.indexing.writer import repair
@@ -89,6 +91,57 @@ def test_the_encoder_lies_in_the_index(folder: Path, encoder: NgramEncoder) -> N
     with MedQA.build(DOCUMENTS, folder / "plain", encoder=encoder, adapt=False) as plain:
         assert plain.adaptation is None and found(plain) != expected
         assert plain.encoder is encoder
+
+
+def test_pairs_of_a_user_are_learnt_from(folder: Path, encoder: NgramEncoder, tmp_path: Path) -> None:
+    rows = [{"query": " 哪里疼 ", "passage": "这里疼。", "source": "ward"}, {"query": "怎么办", "passage": "等一等。"}]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", "utf-8")
+    with gzip.open(tmp_path / "pairs.jsonl.gz", "wt", encoding="utf-8") as out:
+        out.write(file.read_text("utf-8"))
+    pairs = [("哪里疼", "这里疼。"), ("怎么办", "等一等。")]
+    assert adaptation.read_pairs(file) == adaptation.read_pairs(f"{file}.gz") == pairs
+    specs = []
+    for n, given in enumerate((file, f"{file}.gz", iter(pairs))):
+        with MedQA.build(DOCUMENTS, folder / f"index{n}", encoder=encoder, pairs=given) as qa:  # type: ignore[arg-type]
+            assert qa.adaptation is not None and qa.adaptation.encoder.card["pairs"]["pairs"] == 2
+            assert len(qa._view.index) == len(DOCUMENTS)  # they are not indexed
+            specs.append(qa.encoder.spec.fingerprint)
+    assert len(set(specs)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds no pair; a line reads"),
+        ('{"query": "头痛", "passage": "休息"}\n{"query": "头痛"}\n', r"bad\.jsonl.*2.*no pair; a line reads"),
+        ('{"query": "头痛", "passage": "  "}\n', "no pair"),
+        ('["头痛", "休息"]\n', "no pair"),
+        ('{"query": 1, "passage": "休息"}\n', "no pair"),
+        ("头痛\n", "no pair"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_of_pairs_that_is_none_is_told_so(
+    folder: Path, encoder: NgramEncoder, tmp_path: Path, text: str | bytes | None, said: str
+) -> None:
+    file = tmp_path / "bad.jsonl"
+    if text is not None:
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(CorpusError, match=said):
+        MedQA.build(DOCUMENTS, folder / "index", encoder=encoder, pairs=file)
+    assert not (folder / "index").exists()
+
+
+def test_pairs_need_an_encoder_that_learns(folder: Path, encoder: NgramEncoder) -> None:
+    with pytest.raises(InputError, match="leave --no-adapt out, or --pairs"):
+        MedQA.build(DOCUMENTS, folder / "index", encoder=encoder, adapt=False, pairs=[("头痛", "休息")])
+    for wrong in [("头痛",)], [("头痛", "休息"), ("头痛", " ")], ["头痛"]:
+        with pytest.raises(InputError, match=f"pair {len(wrong)} is not a question"):
+            MedQA.build(DOCUMENTS, folder / "index", encoder=encoder, pairs=wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="leave --adapt and --pairs out"):
+        MedQA.build(DOCUMENTS, folder / "index", encoder="hashing", pairs=[("头痛", "休息")])
 
 
 def test_copies_and_moves_need_nothing_else(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
