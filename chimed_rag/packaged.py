@@ -16,9 +16,10 @@ def source(package: str, name: str) -> str:
 
 
 @cache
-def rows(package: str, name: str) -> list[list[str]]:
+def rows(package: str, name: str) -> tuple[tuple[str, ...], ...]:
     """The rows of a tab-separated table, without blank lines and comments (#)."""
-    return [line.split("\t") for line in source(package, name).splitlines() if line and not line.startswith("#")]
+    lines = source(package, name).splitlines()
+    return tuple([tuple(line.split("\t")) for line in lines if line and not line.startswith("#")])
 
 
 def parsed(text: str) -> Any:

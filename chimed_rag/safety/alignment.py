@@ -19,7 +19,7 @@ from chimed_rag.records import Evidence
 from chimed_rag.safety.conversion import CONTRARY_BOUNDS
 from chimed_rag.safety.dictionary import POLAR
 from chimed_rag.safety.morphemes import akin
-from chimed_rag.safety.reading import Reading
+from chimed_rag.safety.reading import KEPT, Reading
 from chimed_rag.safety.scanning import mend_names
 from chimed_rag.text import fold, sentence_spans
 
@@ -89,7 +89,7 @@ class Window:
         return tuple(read(text[begin:end]) for text in texts for begin, end in _spans(text))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=KEPT)
 def read(text: str) -> Reading:
     """The reading of a text; the latest are kept."""
     return Reading(text)
@@ -121,7 +121,7 @@ def said_names(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys((fold(reading.raw_text(begin, end)), kind) for begin, end, kind in named))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _raw_pairs(text: str) -> frozenset[str]:
     return frozenset(map("".join, pairwise(text)))
 

@@ -189,7 +189,7 @@ def _measures(reading: Reading) -> list[Measure]:
 
 
 @per_reading
-def _placed(reading: Reading) -> list[Found]:
+def _placed(reading: Reading) -> tuple[Found, ...]:
     """The measures of a text with what stands around them; after 分别 each belongs to the item of its own rank."""
     found: list[Found] = []
     items = _respectively(reading)
@@ -200,7 +200,7 @@ def _placed(reading: Reading) -> list[Found]:
             item = frozenset(items[start])
             around = around._replace(near=item, left=item, right=frozenset())
         found.append((measure, around, reading, start))
-    return found
+    return tuple(found)
 
 
 _MOST, _LEAST = 0.8, 0.2

@@ -93,7 +93,7 @@ def _pattern(names: frozenset[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or r"(?!)")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def clauses_of(text: str, headings: tuple[str, ...], names: frozenset[str]) -> tuple[Clause, ...]:
     """The clauses of a sentence that say something comparable.
 

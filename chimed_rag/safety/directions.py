@@ -59,7 +59,7 @@ class Pole(NamedTuple):
 
 
 @per_reading
-def poles(reading: Reading) -> list[Pole]:
+def poles(reading: Reading) -> tuple[Pole, ...]:
     """The directions of a text, in order."""
     made: list[Pole] = []
     found = list(islice(_POLE.finditer(reading.norm), _MOST_TOLD))
@@ -79,7 +79,7 @@ def poles(reading: Reading) -> list[Pole]:
         near = frozenset(reading.norm[at] for at in left[-3:])
         denied = _NAY.search(reading.norm[begin : match.start()]) is not None
         made.append(Pole(match[0], _SIGNS[match[0]], frozenset(things), near, denied, begin, end))
-    return made
+    return tuple(made)
 
 
 def turned(sentence: Reading, sources: Sequence[Reading]) -> str:

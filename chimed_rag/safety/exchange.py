@@ -26,7 +26,7 @@ _CLEAR_TAIL = 2  # signs that are enough by themselves; with less the two clause
 _LONGEST = 20  # signs of a stretch; a longer one says several things, and none of them of one subject
 _ONE_FORM = 3  # signs that such clauses share
 
-Signs = list[tuple[str, int]]
+Signs = tuple[tuple[str, int], ...]
 """What tells in a clause, in order, and how much each counts."""
 
 
@@ -139,7 +139,7 @@ def _cut(signs: Sequence[tuple[int, str, int]], spans: Sequence[tuple[int, int]]
     for begin, end in spans:
         upto = bisect_left(signs, (end,), at)
         if upto > at:
-            held = [(sign, weight) for _, sign, weight in signs[at:upto]]
+            held = tuple([(sign, weight) for _, sign, weight in signs[at:upto]])
             found.append(_Segment(begin, end, held, frozenset(sign for sign, _ in held)))
         at = upto
     return found
@@ -167,7 +167,7 @@ def crossed(sentence: Reading, passages: Callable[[], Sequence[Reading]]) -> str
     round; in the sentence's own words."""
     halves = list(islice(_halves(sentence), _MOST_PAIRS))
     likely = list(_likely(sentence, passages())) if halves else []
-    levels = [[signs for reading in likely for signs in _cut_signs(reading, cut)] for cut in _CUTS]
+    levels = [[signs for reading in likely for signs in _cut_signs(reading, cut)] for cut in range(len(_CUTS))]
     for begin, middle, end in halves:
         if _REASON.match(sentence.raw_text(middle, end)):
             continue
@@ -201,8 +201,8 @@ def _halves(reading: Reading) -> Iterator[tuple[int, int, int]]:
 
 
 @per_reading
-def _cut_signs(reading: Reading, cut: re.Pattern[str]) -> list[Placed]:
-    return [_signs(reading, *found.span()) for found in cut.finditer(reading.norm)]
+def _cut_signs(reading: Reading, cut: int) -> tuple[Placed, ...]:
+    return tuple([_signs(reading, *found.span()) for found in _CUTS[cut].finditer(reading.norm)])
 
 
 @per_reading
@@ -213,7 +213,7 @@ def _signs(reading: Reading, begin: int, end: int) -> Placed:
 
 
 @per_reading
-def _told(reading: Reading) -> tuple[list[int], list[tuple[int, str, int]]]:
+def _told(reading: Reading) -> tuple[tuple[int, ...], tuple[tuple[int, str, int], ...]]:
     """(where each ends, place and sign and weight) of all signs of a text, in the order of their ends."""
     norm = reading.norm
     found = [(at + 1, at, norm[at], 1) for at in reading.matter]
@@ -221,7 +221,7 @@ def _told(reading: Reading) -> tuple[list[int], list[tuple[int, str, int]]]:
     found += [(at + 1, at, norm[at], 2) for _, at, _ in reading.measures]
     found += [(one.end, one.start, one.canonical, 2) for one in reading.tokens if one.canonical in POLAR]
     found = sorted(one for one in found if one[2] not in _LADDER)
-    return [one[0] for one in found], [one[1:] for one in found]
+    return tuple([one[0] for one in found]), tuple([one[1:] for one in found])
 
 
 def _are_crossed(one: Placed, two: Placed, level: Sequence[Placed], *, alike: bool) -> bool:

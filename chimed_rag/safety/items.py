@@ -195,7 +195,7 @@ def _is_named(topic: Topic, words: str, whole: Sequence[str]) -> bool:
     return size >= max(2, len(name) / 2) and not any(one.startswith(name[:size]) for one in whole)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def _items(passages: tuple[Reading, ...], context: tuple[Reading, ...]) -> list[_Item]:
     """What the passages say, item by item, with the topics of each."""
     titles = [name for one in context for names in [_JOINS.split(one.norm)] if len(names) > 1 for name in names]

@@ -30,7 +30,13 @@ class Mark(NamedTuple):
     start: int
     end: int
     reading: Reading
-    context: Context
+    stops: tuple[int, ...]
+    """The places of the marks of its class, beyond which its surroundings do not go."""
+
+    @property
+    def context(self) -> Context:
+        """What stands around it in its clause; made when asked for: few marks are."""
+        return self.reading.context(self.start, self.end, self.stops, within=True)
 
     @property
     def text(self) -> str:
@@ -66,7 +72,7 @@ def strict_values(name: str) -> frozenset[tuple[str, str]]:
 
 
 @per_reading
-def find_marks(reading: Reading, name: str, *, named: bool = False) -> list[Mark]:
+def find_marks(reading: Reading, name: str, *, named: bool = False) -> tuple[Mark, ...]:
     """The marks of a table in a text, in order; groups of people inside the name of a disease only if `named`."""
     find, meanings, _ = _table(name)
     inside = [(token.start, token.end) for token in reading.tokens if token.kind in ("drug", "disease", "herb")]
@@ -79,11 +85,8 @@ def find_marks(reading: Reading, name: str, *, named: bool = False) -> list[Mark
     places: dict[str, set[int]] = {}
     for kind, _, start, end in spans:
         places.setdefault(kind, set()).update(range(start, end))
-    stops = {kind: frozenset(found) for kind, found in places.items()}
-    return [
-        Mark(kind, values, start, end, reading, reading.context(start, end, stops[kind], within=True))
-        for kind, values, start, end in spans
-    ]
+    stops = {kind: tuple(found) for kind, found in places.items()}
+    return tuple([Mark(kind, values, start, end, reading, stops[kind]) for kind, values, start, end in spans])
 
 
 def _longest(

@@ -58,17 +58,17 @@ _NOT_USE = re.compile(
 _HELPERS = re.compile("(?:作为|作|列为|常规|再|主张|应|可|都|均|被|首先){0,4}")
 
 
-def ladder_marks(reading: Reading) -> list[Mark]:
+def ladder_marks(reading: Reading) -> tuple[Mark, ...]:
     """The words of the ladder in a text."""
     return _token_marks(reading, "ladder")
 
 
-def denials(reading: Reading) -> list[Mark]:
+def denials(reading: Reading) -> tuple[Mark, ...]:
     """不, 没有 and their kin in a text; `values` holds what is denied, as up to five characters of matter."""
     return _token_marks(reading, "denial")
 
 
-def possibilities(reading: Reading) -> list[Mark]:
+def possibilities(reading: Reading) -> tuple[Mark, ...]:
     """可 as a possibility (可引起), which is no permission."""
     return _token_marks(reading, "possible")
 
@@ -81,7 +81,7 @@ _WORDS: Mapping[str, Collection[str]] = {
 
 
 @per_reading
-def _token_marks(reading: Reading, kind: str) -> list[Mark]:
+def _token_marks(reading: Reading, kind: str) -> tuple[Mark, ...]:
     tokens = [
         token
         for token in reading.tokens
@@ -97,12 +97,9 @@ def _token_marks(reading: Reading, kind: str) -> list[Mark]:
         tokens = [
             token for token in tokens if not _opens_question(reading, token) and not _binds_nothing(reading, token)
         ]
-    stops = frozenset(place for token in tokens for place in range(token.start, token.end))
-    return [
-        Mark(kind, _values(reading, kind, token), token.start, token.end, reading,
-             reading.context(token.start, token.end, stops, within=True))
-        for token in tokens
-    ]  # fmt: skip
+    stops = tuple([place for token in tokens for place in range(token.start, token.end)])
+    marks = [Mark(kind, _values(reading, kind, token), token.start, token.end, reading, stops) for token in tokens]
+    return tuple(marks)
 
 
 def _unhelped(tokens: list[Token]) -> list[Token]:

@@ -152,7 +152,7 @@ def group_places(reading: Reading) -> frozenset[int]:
     return frozenset(place for mark in _all(reading) for place in range(mark.start, mark.end))
 
 
-def _all(reading: Reading) -> list[Mark]:
+def _all(reading: Reading) -> tuple[Mark, ...]:
     return find_marks(reading, POPULATIONS)
 
 

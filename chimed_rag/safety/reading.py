@@ -7,10 +7,10 @@ covered: grammar. Nothing here decides anything. Time is linear in the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable
-from functools import cached_property, wraps
+from collections.abc import Callable, Collection, Iterable
+from functools import cached_property, lru_cache
 from itertools import compress, pairwise
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar, cast
 from zlib import crc32
 
 from chimed_rag.safety.conversion import Measure
@@ -27,22 +27,22 @@ _FOREIGN = re.compile("[\ud800-\udfff\ue000-\uf8ff]")  # lone surrogates, and th
 _MASK, _MASKS = 0xE000, 6000
 
 
-Rest = ParamSpec("Rest")
+Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
+KEPT = 1024
+"""How many readings, and results of each function of `per_reading`, are kept. An answer from short passages needs 50,
+from long ones 300; with four times as many, 200 questions spent twice as long in full garbage collections and were no
+faster."""
 
-def per_reading(make: Callable[Concatenate[Reading, Rest], Made]) -> Callable[Concatenate[Reading, Rest], Made]:
-    """What a function makes of a reading, and of hashable further arguments, is kept with it and made once."""
 
-    @wraps(make)
-    def kept(reading: Reading, /, *rest: Rest.args, **named: Rest.kwargs) -> Made:
-        key = (make, rest, *named.items()) if rest or named else make
-        if key not in reading.made:
-            reading.made[key] = make(reading, *rest, **named)
-        made: Made = reading.made[key]
-        return made
+def per_reading(make: Callable[Given, Made]) -> Callable[Given, Made]:
+    """What a function makes of a reading, and of hashable further arguments, is made once and kept with the latest.
 
-    return kept
+    The reading itself does not hold it: what is made often holds the reading, and only the garbage collector frees such
+    a circle.
+    """
+    return cast("Callable[Given, Made]", lru_cache(maxsize=KEPT)(make))
 
 
 def pairs_of(chars: Iterable[str]) -> frozenset[str]:
@@ -65,25 +65,15 @@ class Reading:
 
     def __init__(self, raw: str) -> None:
         self.raw = raw
-        self.made: dict[Hashable, Any] = {}
-        """What `per_reading` keeps."""
-        self.measures: list[tuple[Measure, int, int]] = []
         mended = mend(raw)
         self.folded = _FOREIGN.sub("\ufffd", fold(mended))
-        masked, starts, ends = self._mask(mended, self.folded)
-        self.tokens: list[Token] = []
-        self.norm, self._starts, self._ends = self._replace(masked, starts, ends)
+        found = measures(mended)
+        self.norm, self.tokens, self._starts, self._ends = self._replace(*self._mask(self.folded, found))
         places = {raw_start: place for place, raw_start in enumerate(self._starts)}
-        self.measures = [
-            (measure, places[measure.start], places[measure.start] + 1)
-            for measure, _, _ in self.measures
-            if measure.start in places
-        ]
+        self.measures = tuple([(one, places[one.start], places[one.start] + 1) for one in found if one.start in places])
 
-    def _mask(self, text: str, folded: str) -> tuple[str, list[int], list[int]]:
+    def _mask(self, folded: str, found: list[Measure]) -> tuple[str, list[int], list[int]]:
         """The folded text without blanks and markup, each measure one private character that tells its value."""
-        found = measures(text)
-        self.measures = [(measure, 0, 0) for measure in found]
         pieces: list[str] = []
         starts: list[int] = []
         ends: list[int] = []
@@ -104,9 +94,12 @@ class Reading:
                 place = measure.end
         return "".join(pieces), starts, ends
 
-    def _replace(self, text: str, starts: list[int], ends: list[int]) -> tuple[str, list[int], list[int]]:
+    def _replace(
+        self, text: str, starts: list[int], ends: list[int]
+    ) -> tuple[str, tuple[Token, ...], tuple[int, ...], tuple[int, ...]]:
         """Every known word replaced by its canonical form, which becomes a token."""
         find, meanings, inner = dictionary()
+        tokens: list[Token] = []
         pieces: list[str] = []
         new_starts: list[int] = []
         new_ends: list[int] = []
@@ -130,7 +123,7 @@ class Reading:
             new_starts += starts[place:begin]
             new_ends += ends[place:begin]
             if canonical != "":
-                self.tokens.append(Token(canonical, kind, length, length + len(canonical)))
+                tokens.append(Token(canonical, kind, length, length + len(canonical)))
                 if stop - begin == len(canonical):
                     new_starts += starts[begin:stop]
                     new_ends += ends[begin:stop]
@@ -140,7 +133,9 @@ class Reading:
                 length += len(canonical)
             place = after
         pieces.append(text[place:])
-        return "".join(pieces), new_starts + starts[place:], new_ends + ends[place:]
+        new_starts += starts[place:]
+        new_ends += ends[place:]
+        return "".join(pieces), tuple(tokens), tuple(new_starts), tuple(new_ends)
 
     def raw_text(self, start: int, end: int) -> str:
         """What the text says at `norm[start:end]`, in its own words; what lies beyond its end is nothing."""
@@ -148,28 +143,24 @@ class Reading:
         return self.raw[self._starts[start] : self._ends[end - 1]] if start < end else ""
 
     @cached_property
-    def clauses(self) -> list[tuple[int, int]]:
+    def clauses(self) -> tuple[tuple[int, int], ...]:
         """Half-open spans between commas, colons and stops; none is empty."""
-        return [match.span() for match in _CLAUSE.finditer(self.norm)]
+        return tuple([match.span() for match in _CLAUSE.finditer(self.norm)])
 
     @cached_property
-    def matter(self) -> list[int]:
+    def matter(self) -> tuple[int, ...]:
         """The places of characters that carry matter: letters outside of measures and of words without matter."""
         light = bytearray(len(self.norm))
         for token in self.tokens:
             if token.kind == "light":
                 light[token.start : token.end] = b"\1" * (token.end - token.start)
-        return [place for place, char in enumerate(self.norm) if char.isalnum() and not light[place]]
+        return tuple([place for place, char in enumerate(self.norm) if char.isalnum() and not light[place]])
 
     @cached_property
-    def _neighbours(self) -> list[tuple[int, int]]:
+    def _neighbours(self) -> tuple[tuple[int, int], ...]:
         """Places of matter that follow each other within a clause."""
         clause = self.clause_numbers
-        return [
-            (one, other)
-            for one, other in zip(self.matter, self.matter[1:], strict=False)
-            if clause[one] == clause[other]
-        ]
+        return tuple([pair for pair in pairwise(self.matter) if clause[pair[0]] == clause[pair[1]]])
 
     @cached_property
     def pairs(self) -> dict[int, tuple[str, ...]]:
@@ -216,13 +207,13 @@ class Reading:
         return frozenset([self.norm[place] for place in self.matter])
 
     @cached_property
-    def clause_numbers(self) -> list[int]:
+    def clause_numbers(self) -> tuple[int, ...]:
         """For each place of `norm` the number of its clause (places of punctuation have that of the one before)."""
         numbers = [0] * len(self.norm)
         for number, (begin, _) in enumerate(self.clauses):
             following = self.clauses[number + 1][0] if number + 1 < len(self.clauses) else len(self.norm)
             numbers[begin:following] = [number] * (following - begin)
-        return numbers
+        return tuple(numbers)
 
     def tells(self, place: int) -> bool:
         """Whether a place carries matter or a measure."""
@@ -262,7 +253,7 @@ class Reading:
         """The clause in which a place lies."""
         return self.clauses[self.clause_numbers[place]] if self.clauses else (0, len(self.norm))
 
-    def context(self, start: int, end: int, stops: frozenset[int] = frozenset(), *, within: bool = False) -> Context:
+    def context(self, start: int, end: int, stops: Collection[int] = (), *, within: bool = False) -> Context:
         """What stands around `norm[start:end]`; neither side goes beyond a place in `stops` (marks of the same class)
         or a full stop, the right side not beyond the clause, nor the left one if `within`."""
         norm, tells, ends = self.norm, self._tells, CLAUSE_ENDS if within else _HARD_ENDS

@@ -35,7 +35,7 @@ class Clause(NamedTuple):
     reading: Reading
     begin: int
     end: int
-    places: list[int]
+    places: tuple[int, ...]
     pairs: Mapping[str, int]
 
 
@@ -72,14 +72,14 @@ def exchanged(sentence: Reading, sources: Sequence[Reading], passages: Callable[
 
 
 @per_reading
-def _clauses(reading: Reading) -> list[Clause]:
+def _clauses(reading: Reading) -> tuple[Clause, ...]:
     found: list[Clause] = []
     for begin, end in reading.clauses:
-        places = [at for at in range(begin, end) if reading.tells(at)]
+        places = tuple([at for at in range(begin, end) if reading.tells(at)])
         pairs = {reading.norm[a] + reading.norm[b]: rank for rank, (a, b) in enumerate(pairwise(places))}
         if pairs:
             found.append(Clause(reading, begin, end, places, pairs))
-    return found
+    return tuple(found)
 
 
 def _crossed(mine: Clause, one: Clause, other: Clause) -> tuple[frozenset[str], frozenset[str]] | None:
