@@ -377,17 +377,6 @@ def test_rules_keep_their_order_and_threads_agree() -> None:
         assert all(found == alone for found in pool.map(_raised, [question] * 64))
 
 
-def test_a_long_question_takes_less_than_two_milliseconds() -> None:
-    question = "我妈今年六十岁，有高血压，这两天感冒咳嗽，没有发烧，请问吃什么药比较好？" * 8
-    assert min(_timed(question[:300]) for _ in range(50)) < 2e-3
-
-
-def test_a_question_takes_less_than_a_millisecond() -> None:
-    question = "我妈今年六十岁，有高血压，这两天感冒咳嗽，没有发烧，请问吃什么药比较好？"
-    best = min(_timed(question) for _ in range(50))
-    assert best < 1e-3
-
-
 def test_the_end_of_a_very_long_question_is_still_read_in_bounded_time() -> None:
     question = "我平时身体很好，没有什么不舒服。" * 20_000 + "刚才突然胸痛得厉害"
     assert _raised(question) == ["chest_pain"]
