@@ -48,7 +48,6 @@ from _common import Row, parser, report
 
 COLUMNS = ["questions", "system", "n", "nDCG@10", "R@100", "among replies", "replies in ten", "found@10"]
 DEPTH, CANDIDATES = 300, 300
-NGRAM_WEIGHT, UNFOUND = 1.75, 0.85  # as `chimed_rag.retrieval.fusion` fuses the n-gram encoder's cosines
 WEIGHTS = (1.0, 1.5, 2.0, 3.0, 4.0)
 """Of the transformer's cosines beside BM25."""
 
@@ -103,7 +102,7 @@ def _listed(name: Path, index: Path, questions: Sequence[str], places: dict[tupl
         for n, hits in enumerate(searcher.search(read[part], DEPTH), begin):
             lexical[0][n, : len(hits)] = [at_row[row] for _, row in hits]
             lexical[1][n, : len(hits)] = [score for score, _ in hits]
-        totals = NGRAM_WEIGHT * (encoder.encode_queries(meant[part]) @ vectors.T)
+        totals = encoder.cosine_weight * (encoder.encode_queries(meant[part]) @ vectors.T)
         gains, places_of = shares(lexical[0][part], lexical[1][part]), lexical[0][part]
         for total, gain, found in zip(totals, gains, places_of, strict=True):
             total[found[found >= 0]] += gain[found >= 0]
@@ -117,7 +116,9 @@ def _listed(name: Path, index: Path, questions: Sequence[str], places: dict[tupl
 
 
 def shares(rows: Any, scores: Any) -> Any:
-    """What each listed passage has of BM25 beyond one that is not listed, as a share of the query's best."""
+    """What each listed passage has of BM25 beyond one that is not listed, as a share of the query's best (`fusion`)."""
+    from chimed_rag.retrieval.fusion import UNFOUND
+
     there = rows >= 0
     best = np.maximum(scores[:, :1], 1e-6)
     least = np.where(there.all(axis=1), UNFOUND * scores[:, -1] / best[:, 0], 0.0)

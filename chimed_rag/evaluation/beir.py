@@ -8,17 +8,15 @@ Models", 2021.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 import logging
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from chimed_rag.corpus.jsonl import json_rows, lines, parsed
 from chimed_rag.errors import CorpusError, DuplicateError, InputError
 from chimed_rag.records import Document
 
@@ -58,9 +56,9 @@ def read_qrels(path: str | Path) -> Qrels:
         DuplicateError: one pair of query and document with two different scores.
     """
     qrels: Qrels = {}
-    for line, text in _lines(path):
+    for line, text in lines(path):
         if text.lstrip().startswith("{"):
-            row = _parsed(text, path, line)
+            row = parsed(text, path, line)
         else:
             row = _columns(text, path, line)
             if line == 1 and not _is_number(row["score"]):
@@ -152,46 +150,6 @@ def data_sha256(paths: Iterable[str | Path]) -> str:
         except OSError as error:
             raise CorpusError(f"cannot be read: {error.strerror or error}", path=str(path)) from error
     return digest.hexdigest()
-
-
-def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their 1-based numbers; gzip is known by its first bytes, not by the name."""
-    number = 0
-    try:
-        with Path(path).open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            with gzip.open(raw) if zipped else raw as lines:
-                for number, line in enumerate(lines, 1):
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                    if text.strip():
-                        yield number, text
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"not UTF-8: {error.reason}", path=str(path), line=number) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"cannot be read: {getattr(error, 'strerror', None) or error}", path=str(path)) from error
-
-
-def json_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON objects of a JSONL file, plain or gzip, with their 1-based line numbers; blank lines are passed over.
-
-    Raises:
-        CorpusError: the file or a line cannot be read.
-    """
-    for line, text in _lines(path):
-        yield line, _parsed(text, path, line)
-
-
-def _parsed(text: str, path: str | Path, line: int) -> dict[str, Any]:
-    try:
-        row = json.loads(text)
-        if "\\ud" in text.lower():  # JSON can spell half a surrogate pair, which no file or database can hold
-            json.dumps(row, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise CorpusError(f"not a usable JSON object: {error}", path=str(path), line=line) from error
-    if not isinstance(row, dict):
-        raise CorpusError(f"not a JSON object but {type(row).__name__}", path=str(path), line=line)
-    return row
 
 
 def _columns(text: str, path: str | Path, line: int) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Not covered: learning itself (`encoders.adapt`).
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import random
@@ -17,6 +16,7 @@ from typing import IO
 
 from chimed_rag.config import Chunking
 from chimed_rag.corpus.chunker import chunk
+from chimed_rag.corpus.jsonl import json_rows
 from chimed_rag.encoders.adapt import LEAST_PASSAGES, MOST_PASSAGES, Adaptation, Passage, adapt
 from chimed_rag.encoders.base import INSIDE, Encoder
 from chimed_rag.encoders.ngram import NgramEncoder
@@ -38,27 +38,14 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
         CorpusError: the file cannot be read, or a line is no such row; file and line are named.
     """
     found = []
-    try:
-        with (gzip.open if str(path).endswith(".gz") else open)(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    found.append(_pair(line, path, number))
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise CorpusError(f"cannot be read ({error})", path=str(path)) from None
+    for line, row in json_rows(path):
+        query, passage = (str(row.get(name) or "").strip() for name in ("query", "passage"))
+        if not query or not passage:
+            raise CorpusError("no pair; a line reads " + _FORM, path=str(path), line=line)
+        found.append((query, passage))
     if not found:
         raise CorpusError("holds no pair; a line reads " + _FORM, path=str(path))
     return found
-
-
-def _pair(line: str, path: str | Path, number: int) -> tuple[str, str]:
-    try:
-        row = json.loads(line)
-        query, passage = row["query"].strip(), row["passage"].strip()
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
-        query = passage = ""
-    if not query or not passage:
-        raise CorpusError("no pair; a line reads " + _FORM, path=str(path), line=number)
-    return query, passage
 
 
 def _checked(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from chimed_rag.corpus.jsonl import json_rows
 from chimed_rag.errors import CorpusError, DuplicateError
-from chimed_rag.evaluation.beir import json_rows
 from chimed_rag.evaluation.samples import Card, Sample
 from chimed_rag.evaluation.tasks.loading import Row
 from chimed_rag.packaged import parsed, source

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chimed_rag import MedQA
+from chimed_rag.corpus.jsonl import json_rows
 from chimed_rag.errors import CorpusError, InputError
-from chimed_rag.evaluation.beir import data_sha256, json_rows
+from chimed_rag.evaluation.beir import data_sha256
 from chimed_rag.evaluation.contamination import noted, overlap
 from chimed_rag.evaluation.result import TaskResult
 from chimed_rag.evaluation.samples import Card, Sample

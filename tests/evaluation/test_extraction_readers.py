@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from chimed_rag.corpus.jsonl import json_rows
 from chimed_rag.errors import CorpusError
-from chimed_rag.evaluation.beir import json_rows
 from chimed_rag.evaluation.readers import extraction
 from chimed_rag.evaluation.samples import Card, Sample
 from chimed_rag.evaluation.tasks.loading import Reader, Row

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from chimed_rag import MedQA
+from chimed_rag.corpus.jsonl import json_rows
 from chimed_rag.errors import CorpusError, DuplicateError, InputError
-from chimed_rag.evaluation.beir import json_rows
 from chimed_rag.evaluation.metrics.holding import asserts, holds
 from chimed_rag.evaluation.readers.grounding import answers, noise
 from chimed_rag.evaluation.samples import Card, Prediction, Sample

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from chimed_rag.corpus.jsonl import json_rows
 from chimed_rag.errors import InputError
-from chimed_rag.evaluation.beir import json_rows
 from chimed_rag.evaluation.protocols.base import protocol
 from chimed_rag.evaluation.samples import Card, Sample
 from chimed_rag.evaluation.systems.base import Setting, open_system

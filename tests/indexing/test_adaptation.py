@@ -96,7 +96,9 @@ def test_the_encoder_lies_in_the_index(folder: Path, encoder: NgramEncoder) -> N
 def test_pairs_of_a_user_are_learnt_from(folder: Path, encoder: NgramEncoder, tmp_path: Path) -> None:
     rows = [{"query": " 哪里疼 ", "passage": "这里疼。", "source": "ward"}, {"query": "怎么办", "passage": "等一等。"}]
     file = tmp_path / "pairs.jsonl"
-    file.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", "utf-8")
+    file.write_text(
+        "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", "utf-8-sig"
+    )  # as Windows writes it
     with gzip.open(tmp_path / "pairs.jsonl.gz", "wt", encoding="utf-8") as out:
         out.write(file.read_text("utf-8"))
     pairs = [("哪里疼", "这里疼。"), ("怎么办", "等一等。")]
@@ -116,10 +118,11 @@ def test_pairs_of_a_user_are_learnt_from(folder: Path, encoder: NgramEncoder, tm
         ("", "holds no pair; a line reads"),
         ('{"query": "头痛", "passage": "休息"}\n{"query": "头痛"}\n', r"bad\.jsonl.*2.*no pair; a line reads"),
         ('{"query": "头痛", "passage": "  "}\n', "no pair"),
-        ('["头痛", "休息"]\n', "no pair"),
-        ('{"query": 1, "passage": "休息"}\n', "no pair"),
-        ("头痛\n", "no pair"),
-        (b"\xff\xfe\x00", "cannot be read"),
+        ('["头痛", "休息"]\n', "not a JSON object"),
+        ('{"query": null, "passage": "休息"}\n', "no pair"),
+        ('{"query": "\\ud83d", "passage": "休息"}\n', "not a usable JSON object"),
+        ("头痛\n", "not a usable JSON object"),
+        (b"\xff\xfe\x00", "not UTF-8"),
         (None, "cannot be read"),
     ],
 )

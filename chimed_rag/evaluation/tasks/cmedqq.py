@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from chimed_rag.corpus.jsonl import json_rows
 from chimed_rag.errors import CorpusError
-from chimed_rag.evaluation.beir import data_sha256, json_rows
+from chimed_rag.evaluation.beir import data_sha256
 from chimed_rag.evaluation.metrics.binary import auc, best_threshold, f1
 from chimed_rag.evaluation.pairs import PairScorer
 from chimed_rag.evaluation.result import Result, library_versions, rounded

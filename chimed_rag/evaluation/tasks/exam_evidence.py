@@ -17,8 +17,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chimed_rag.corpus.jsonl import json_rows
 from chimed_rag.errors import CorpusError, InputError
-from chimed_rag.evaluation.beir import data_sha256, json_rows
+from chimed_rag.evaluation.beir import data_sha256
 from chimed_rag.evaluation.result import Result, library_versions, rounded
 from chimed_rag.evaluation.statistics import Interval, percentiles, proportion
 from chimed_rag.text import fold

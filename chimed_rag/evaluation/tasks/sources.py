@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import JsonValue
 
+from chimed_rag.corpus.jsonl import json_rows
 from chimed_rag.errors import CorpusError, MissingExtraError
-from chimed_rag.evaluation.beir import json_rows
 from chimed_rag.evaluation.samples import Card
 from chimed_rag.evaluation.tasks.decoding import read_text
 
