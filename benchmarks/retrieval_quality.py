@@ -7,9 +7,13 @@
 A system is written as words joined by commas: an encoder's name or folder, what searches (`lexical`, `dense`,
 `fused`), and `adapted`, `pairs=open` or `pairs=all` (the encoder also learns from natural questions with answers of the
 shared pairs, those with an open licence or all, without what shares 13 characters with an evaluation set), `plain`
-(query rewriting off) or `reranker=NAME`. Peers: `bm25s-words` (jieba), `bm25s-pairs`.
-What this checkout does not have yet, or this machine has not installed, is left out, and a line says so. Beside it the
-ordering tasks and, where an index of textbooks is named, the choice of examination options by evidence.
+(query rewriting off), `reply_weight=N` (`encoders.manner`) or `reranker=NAME`. Peers: `bm25s-words` (jieba),
+`bm25s-pairs`. What this checkout does not have yet, or this machine has not installed, is left out, and a line says so.
+
+`headings`, of what is fused: questions made of the encyclopedia's own headings, half of them dressed as patients dress
+them, each with the section it was made of, to see what is lost where articles are sought (adaptation has learned from
+questions like them). Beside these the ordering tasks and, where an index of textbooks is named, the choice of
+examination options by evidence.
 
 Not covered: speed in bulk and memory (`search.py`, `build.py`).
 """
@@ -32,7 +36,13 @@ SYSTEMS = [
     "bm25s-words", "bm25s-pairs", "bm25", "hashing,lexical", "hashing,lexical,plain", "hashing,dense", "hashing,fused",
     "ngram,dense", "ngram,fused", "ngram,fused,plain", "ngram,dense,adapted", "ngram,fused,adapted",
 ]  # fmt: skip
-MAIN = {"retrieval": "ndcg@10", "cmedir": "pairwise_accuracy", "cmedqq": "f1", "exam_evidence": "accuracy"}
+MAIN = {
+    "retrieval": "ndcg@10",
+    "headings": "ndcg@10",
+    "cmedir": "pairwise_accuracy",
+    "cmedqq": "f1",
+    "exam_evidence": "accuracy",
+}
 
 
 class MissingError(Exception):
@@ -48,6 +58,7 @@ class System(NamedTuple):
     rewriting: bool = True
     reranker: str | None = None
     pairs: str | None = None
+    reply_weight: str | None = None
 
     @classmethod
     def read(cls, text: str) -> System:
@@ -97,6 +108,8 @@ def load_options(system: System) -> dict[str, Any]:
 
     mode = "hybrid" if system.search == "fused" else system.search
     settings: dict[str, Any] = {"retrieval": {"mode": mode}}
+    if system.reply_weight is not None:
+        settings["retrieval"]["reply_weight"] = float(system.reply_weight)
     if not system.rewriting:
         if "rewriting" not in Config.model_fields:
             raise MissingError("this checkout has no rewriting to switch off yet")
@@ -152,7 +165,25 @@ def peer_search(name: str, index: Any) -> tuple[Callable[[str, int], Sequence[tu
 # --- workers -------------------------------------------------------------------------------------------------------
 
 
-def run_retrieval(system: str, work: str, data: str, corpora: list[str], most: int | None) -> Row:
+def heading_questions(index: Any, n: int) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+    """Questions made of the title and heading of n passages drawn by chance, and the document of each."""
+    import random
+
+    from chimed_rag.encoders.questions import question
+
+    rng = random.Random(0)
+    rows = rng.sample(index.store.rows.tolist(), min(2 * n, len(index.store.rows)))
+    stored = [one for one in index.passages(rows).values() if one.document.title][:n]
+    queries = {}
+    for number, one in enumerate(stored):
+        heading = one.chunk.headings[0] if one.chunk.headings else ""
+        queries[str(number)] = question(one.document.title, heading, rng, plain=0.5)
+    return queries, {str(number): {one.document.id: 1} for number, one in enumerate(stored)}
+
+
+def run_retrieval(
+    system: str, work: str, data: str, corpora: list[str], most: int | None, task: str = "retrieval"
+) -> Row:
     from collections import Counter
 
     from search import judged
@@ -185,10 +216,10 @@ def run_retrieval(system: str, work: str, data: str, corpora: list[str], most: i
             search = document_search(qa)
     except MissingError as missing:
         return {"missing": str(missing)}
-    queries, qrels = judged(data, most)
+    queries, qrels = judged(data, most) if task == "retrieval" else heading_questions(index, most or 3000)
     result = evaluate_retrieval(search, queries, qrels, system=system, data_sha256="")
     values = {name: mean.value for name, mean in result.metrics.items()}
-    return _row("retrieval", system, json.loads(result.model_dump_json())) | {
+    return _row(task, system, json.loads(result.model_dump_json())) | {
         "R@10": values["recall@10"], "R@100": values["recall@100"], "p50 ms": result.latency_ms.p50, "MB": size,
     }  # fmt: skip
 
@@ -270,6 +301,8 @@ def main() -> None:
         shared = {"data": str(options.data), "most": options.queries}
         for system in options.systems:
             add("retrieval", system, system=system, work=str(work), corpora=corpora, **shared)
+            if System.read(system).search == "fused":
+                add("retrieval", system, system=system, work=str(work), corpora=corpora, task="headings", **shared)
         encoders = list(dict.fromkeys(one.encoder for one in map(System.read, options.systems)))
         for worker, task in tasks(options, shared, encoders):
             label = " ".join(str(task[key]) for key in ("task", "name", "encoder", "system") if key in task)

@@ -108,7 +108,10 @@ class Chunk(_Located):
 
 
 class Evidence(_Located):
-    """A retrieved passage, numbered from 1; `ranks` says what each retriever and the reranker gave it."""
+    """A retrieved passage, numbered from 1; `ranks` says what each retriever and the reranker gave it.
+
+    "reply" among them is no retriever, but what a passage gained that reads as a doctor's reply (`encoders.manner`).
+    """
 
     number: int = Field(ge=1)
     chunk_id: str

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from chimed_rag.encoders.base import EncoderSpec, Vectors, normalised
+from chimed_rag.encoders.manner import Manner
 from chimed_rag.encoders.ngrams import Bags, Vocabulary
 from chimed_rag.errors import EncoderError
 
@@ -46,12 +47,16 @@ class NgramEncoder:
     spec: EncoderSpec
     squares: NDArray[np.float32] | None = None
     """How much each n-gram's row has learned, for `adapt`; has no part in the vectors."""
+    manner: Manner | None = None
+    """What `adapt` found of patients' questions and replies; has no part in the vectors."""
 
     def __init__(self, path: str | Path | None = None) -> None:
         folder = SHIPPED if path is None else Path(path).expanduser()
         tensors, card = _read(folder)
         self._set(tensors["embeddings"], tensors["weights"], tensors["ngrams"], tensors["frequencies"], card)
         self.squares = tensors.get("squares")
+        if "manner" in tensors:
+            self.manner = Manner(*tensors["manner"])
         settings: dict[str, JsonValue] = {} if path is None else {"path": str(path)}
         self.spec = self.spec.model_copy(update={"settings": settings})
 
@@ -137,6 +142,8 @@ class NgramEncoder:
         }
         if self.squares is not None:
             tensors["squares"] = self.squares
+        if self.manner is not None:
+            tensors["manner"] = np.stack(self.manner)
         save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / WEIGHTS)
         (folder / WEIGHTS).chmod(0o644)
         card = {"kind": "ngram", "version": _VERSION, **self.card}
@@ -196,6 +203,13 @@ def _fault(tensors: Mapping[str, NDArray[Any]]) -> str | None:
     extra = tensors.get("squares")
     if extra is not None and (str(extra.dtype) != "float32" or extra.ndim != 1 or not (extra > 0).all()):
         return "the tensor 'squares' does not hold positive float32 numbers"
+    manner = tensors.get("manner")
+    if manner is not None and (
+        str(manner.dtype) != "float32"
+        or manner.shape != (2, tensors["embeddings"].shape[1] + 1)
+        or not np.isfinite(manner).all()
+    ):
+        return "the tensor 'manner' does not hold two rows of finite float32 numbers, one longer than a vector"
     lengths = {len(tensors[name]) for name in (*due, *({"squares"} & tensors.keys()))}
     if len(lengths) != 1 or not tensors["embeddings"].size:
         return "its tensors do not have one row for each n-gram"

@@ -44,7 +44,7 @@ from chimed_rag.retrieval.retrievers import (
 )
 
 if TYPE_CHECKING:
-    from chimed_rag.encoders.base import Encoder
+    from chimed_rag.encoders.base import Encoder, Vectors
     from chimed_rag.indexing.commit import Progress
     from chimed_rag.indexing.index import Index, Scored
 
@@ -55,6 +55,7 @@ KNOBS: dict[str, tuple[Any, ...]] = {
     "candidates": (50, 100, 200),
     "filler_weight": (0.0, 0.3, 0.5, 0.7, 1.0),
     "clinical_weight": (0.0, 0.3, 0.6, 0.9),
+    "reply_weight": (0.0, 0.1, 0.2, 0.4),
 }
 """What is tried, in this order, and `dense_weight` once more at the end if a knob after it has moved."""
 
@@ -108,13 +109,19 @@ class _CachedDense(DenseRetriever):
         self._found = found
 
     def search(
-        self, queries: Sequence[str], k: int, filter: Any = None, *, also: Sequence[Sequence[int]] | None = None
+        self,
+        queries: Sequence[str],
+        k: int,
+        filter: Any = None,
+        *,
+        also: Sequence[Sequence[int]] | None = None,
+        vectors: Vectors | None = None,
     ) -> list[list[Scored]]:
         lists = [self._found[query][:k] for query in queries]
         if also is not None:
             held = [{row for _, row in hits} for hits in lists]
             wanted = [[row for row in rows if row not in seen] for rows, seen in zip(also, held, strict=True)]
-            scored = super().search(queries, 0, also=wanted)
+            scored = super().search(queries, 0, also=wanted, vectors=vectors)
             lists = [[*hits, *more] for hits, more in zip(lists, scored, strict=True)]
         return lists
 

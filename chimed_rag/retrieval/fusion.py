@@ -102,9 +102,14 @@ UNFOUND = 0.85
 
 
 def cosine_fusion(
-    lexical: Sequence[tuple[K, float]], dense: Sequence[tuple[K, float]], dense_weight: float, *, full: bool
+    lexical: Sequence[tuple[K, float]],
+    dense: Sequence[tuple[K, float]],
+    dense_weight: float,
+    *,
+    full: bool,
+    gains: Mapping[K, float] | None = None,
 ) -> list[tuple[K, float]]:
-    """Fuses BM25 with cosines as they are: `score(d) = bm25(d) / best bm25 + dense_weight * cosine(d)`.
+    """Fuses BM25 with cosines as they are: `score(d) = bm25(d) / best bm25 + dense_weight * cosine(d) + gain(d)`.
 
     The cosine's own scale is kept, because it tells how alike question and passage are at all; dividing by the spread
     of one query's list throws that away.
@@ -115,6 +120,7 @@ def cosine_fusion(
         dense_weight: finite, at least 0.
         full: whether the lexical list was cut, so that a key it does not hold may still have a score up to its last;
             such a key counts as `UNFOUND` of it.
+        gains: what keys of `dense` have beside (`encoders.manner`), 0 for those not named.
 
     Returns:
         Every key once with its fused score, ordered by (-score, key).
@@ -130,6 +136,8 @@ def cosine_fusion(
     totals = {key: score / best for key, score in _distinct("lexical", lexical).items()}
     for key, score in _distinct("dense", dense).items():
         totals[key] = totals.get(key, least) + dense_weight * score
+    for key, gain in (gains or {}).items():
+        totals[key] += gain
     return _ordered(totals)
 
 

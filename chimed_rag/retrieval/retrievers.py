@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
+
 from chimed_rag.config import Retrieval
-from chimed_rag.encoders.base import Encoder, checked
+from chimed_rag.encoders.base import Encoder, Vectors, checked
+from chimed_rag.encoders.manner import Manner
 from chimed_rag.indexing.filters import Filter
 from chimed_rag.indexing.index import Index, Scored
 from chimed_rag.query.question import content_terms
@@ -57,6 +60,7 @@ class DenseRetriever:
         filter: Filter | None = None,
         *,
         also: Sequence[Sequence[int]] | None = None,
+        vectors: Vectors | None = None,
     ) -> list[list[Scored]]:
         """See `Retriever.search`; a query whose vector is all zero (the encoder knows nothing of it) finds nothing.
 
@@ -66,10 +70,9 @@ class DenseRetriever:
             queries, k, filter: as there.
             also: for each query the rows of chunks whose scores are wanted too; those that are not among the k best
                 come after them, in no order.
+            vectors: those of the queries, where they are at hand.
         """
-        spec = self._encoder.spec
-        meant = [str(corrected(query)) for query in queries]
-        vectors = checked(self._encoder.encode_queries(meant), len(queries), spec.dimension, spec.name)
+        vectors = self.vectors(queries) if vectors is None else vectors
         found = self._index.rank_dense(vectors, k, filter)
         if also is not None:
             for vector, hits, rows in zip(vectors, found, also, strict=True):
@@ -77,9 +80,19 @@ class DenseRetriever:
                 hits += self._index.score_dense(vector, [row for row in rows if row not in held])
         return [hits if vector.any() else [] for vector, hits in zip(vectors, found, strict=True)]
 
+    def vectors(self, queries: Sequence[str]) -> Vectors:
+        """The queries' vectors, shape (n, d)."""
+        spec = self._encoder.spec
+        meant = [str(corrected(query)) for query in queries]
+        return checked(self._encoder.encode_queries(meant), len(queries), spec.dimension, spec.name)
+
 
 CORRECTED_WEIGHT = {"traditional": 1.0, "typos": 0.9}
 """Weight of the words of these readings, beside 1 for the query's own: simplified characters say the very same."""
+
+
+LEAST_GAIN = 0.01
+"""A passage that would gain less by its manner gains nothing."""
 
 
 class LexicalRetriever:
@@ -160,6 +173,8 @@ class HybridRetriever:
         self.dense = DenseRetriever(index, encoder) if mode != "lexical" else None
         self.lexical = LexicalRetriever(index, settings) if mode != "dense" else None
         self._weights = {"dense": dense_weight, "lexical": 1.0}
+        wanted = self._fusion == "cosine" and self.dense is not None and settings.reply_weight > 0
+        self._manner: Manner | None = getattr(encoder, "manner", None) if wanted else None
 
     @property
     def retrievers(self) -> list[Retriever]:
@@ -172,15 +187,33 @@ class HybridRetriever:
         # One after the other: each uses all cores for many queries, and for one query a second thread was tried and won
         # nothing measurable (both hand the interpreter's lock to and fro while they build queries and read hits).
         lists: dict[str, list[list[Scored]]] = {}
+        gains: list[dict[int, float]] = [{} for _ in queries]
         if self.lexical is not None:
             lists["lexical"] = self.lexical.search(queries, depth, filter)
         if self.dense is not None:
             found = lists.get("lexical") if self._fusion == "cosine" else None
             also = [[row for _, row in hits] for hits in found] if found is not None else None
-            lists["dense"] = self.dense.search(queries, depth, filter, also=also)
-        return [self._fused({name: hits[i] for name, hits in lists.items()}, k, depth) for i in range(len(queries))]
+            vectors = self.dense.vectors(queries)
+            lists["dense"] = self.dense.search(queries, depth, filter, also=also, vectors=vectors)
+            if self._manner is not None and also is not None:
+                gains = self._gains(self._manner, vectors, lists["dense"])
+        return [
+            self._fused({name: hits[i] for name, hits in lists.items()}, gains[i], k, depth)
+            for i in range(len(queries))
+        ]
 
-    def _fused(self, lists: Mapping[str, list[Scored]], k: int, depth: int) -> list[Ranked]:
+    def _gains(self, manner: Manner, vectors: Vectors, found: Sequence[list[Scored]]) -> list[dict[int, float]]:
+        """What each passage found gains by its manner, highest first; less than `LEAST_GAIN` is left out."""
+        gains: list[dict[int, float]] = []
+        for weight, hits in zip(self._settings.reply_weight * manner.asked(vectors), found, strict=True):
+            rows = [row for _, row in hits] if weight >= LEAST_GAIN else []
+            products = [product for product, _ in self._index.score_dense(manner.passage[:-1], rows)]
+            gained = weight * manner.replied(np.array(products, dtype=np.float32))
+            order = np.argsort(-gained, kind="stable")[: np.count_nonzero(gained >= LEAST_GAIN)]
+            gains.append({rows[place]: float(gained[place]) for place in order.tolist()})
+        return gains
+
+    def _fused(self, lists: Mapping[str, list[Scored]], gains: Mapping[int, float], k: int, depth: int) -> list[Ranked]:
         rankings = {name: [(row, score) for score, row in hits] for name, hits in lists.items()}
         if len(rankings) == 1:
             fused = next(iter(rankings.values()))
@@ -188,7 +221,8 @@ class HybridRetriever:
             fused = reciprocal_rank_fusion(rankings, self._settings.rrf_k, self._weights)
         elif self._fusion == "cosine":
             lexical = rankings["lexical"]
-            fused = cosine_fusion(lexical, rankings["dense"], self._weights["dense"], full=len(lexical) == depth)
+            full = len(lexical) == depth
+            fused = cosine_fusion(lexical, rankings["dense"], self._weights["dense"], full=full, gains=gains)
         else:
             fused = weighted_fusion(rankings, self._weights)
         last = fused[min(k, len(fused)) - 1][1] if fused else 0.0
@@ -198,4 +232,7 @@ class HybridRetriever:
             for rank, (score, row) in enumerate(hits[:depth], 1):
                 if row in ranks:
                     ranks[row][name] = RankEntry(rank=rank, score=score)
+        for rank, (row, gain) in enumerate(gains.items(), 1):
+            if row in ranks:
+                ranks[row]["reply"] = RankEntry(rank=rank, score=gain)
         return [Ranked(row, score, ranks[row]) for score, row in best]

@@ -162,7 +162,8 @@ def _is_first_of_both(passage: Evidence) -> bool:
 
     Without the ranks, 9 of 35 questions about other things count as medical over the starter literature, with them 3.
     """
-    return len(passage.ranks) > 1 and sum(rank.rank for rank in passage.ranks.values()) <= 3
+    dense, lexical = passage.ranks.get("dense"), passage.ranks.get("lexical")
+    return dense is not None and lexical is not None and dense.rank + lexical.rank <= 3
 
 
 def _out_of_scope(question: str, runs: list[Run]) -> Abstention:

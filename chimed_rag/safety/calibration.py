@@ -40,9 +40,10 @@ from pydantic import Field, ValidationError
 from chimed_rag.errors import ConfigError, InputError
 from chimed_rag.query.question import TermWeight
 from chimed_rag.records import Abstention, Answer, Evidence, Record
+from chimed_rag.regression import logistic
 from chimed_rag.safety.abstention import ADVICE
 from chimed_rag.safety.confidence import Features, features
-from chimed_rag.safety.risk import control, logistic, needed, out_of_fold, sequence, upper_bound
+from chimed_rag.safety.risk import PENALTY, control, needed, out_of_fold, sequence, upper_bound
 
 FITTING_SHARE = 0.4
 """Share of the questions that fit the score; the others test the thresholds."""
@@ -225,7 +226,7 @@ def fit(
     _require_enough(len(trials), len(fitting), len(testing), risk, confidence)
     right = np.array([not one.wrong for one in fitting])
     x = np.array([one.features for one in fitting], dtype=float)
-    fitted, array = logistic(x, right)
+    fitted, array = logistic(x, right, PENALTY)
     weights = array.tolist()
     thresholds = sequence(out_of_fold(x, right), ~right, risk, len(testing))
     scores = [_score(fitted, weights, one.features) for one in testing]

@@ -79,7 +79,7 @@ def features(question: str, evidence: Sequence[Evidence], term_weight: TermWeigh
         sentence=_likest_sentence(matters, evidence),
         dense=max((one.ranks["dense"].score for one in evidence if "dense" in one.ranks), default=0.0),
         agreement=1 / dense.rank if dense is not None else 0.0,
-        both=sum(len(one.ranks) > 1 for one in ranked) / len(ranked),
+        both=sum({"dense", "lexical"} <= one.ranks.keys() for one in ranked) / len(ranked),
         fused=evidence[0].score,
         spread=_entropy([titles.count(title) for title in dict.fromkeys(titles)]),
         entropy=_entropy([exp((value - max(lexical)) / _TEMPERATURE) for value in lexical]),

@@ -1,4 +1,4 @@
-"""The arithmetic of calibrated refusal: exact binomial tails, fixed-sequence testing of thresholds, a ridge score.
+"""The arithmetic of calibrated refusal: exact binomial tails, fixed-sequence testing of thresholds, scores out of fold.
 
 Not covered: what is tested, and what it guarantees (`calibration`).
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil, exp, lgamma, log, log1p
 from typing import TYPE_CHECKING
+
+from chimed_rag.regression import logistic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,31 +89,6 @@ def out_of_fold(x: Floats, right: Booleans, folds: int = 5) -> Floats:
 
     fold, scores = np.arange(len(x)) % folds, np.empty(len(x))
     for held in range(min(folds, len(x))):
-        intercept, weights = logistic(x[fold != held], right[fold != held])
+        intercept, weights = logistic(x[fold != held], right[fold != held], PENALTY)
         scores[fold == held] = intercept + x[fold == held] @ weights
     return scores
-
-
-def logistic(x: Floats, right: Booleans) -> tuple[float, Floats]:
-    """Intercept and weights of logistic regression with `PENALTY` on standardised features, by Newton's method.
-
-    Args:
-        x: features, shape (n, d).
-        right: shape (n,); where all are alike, the weights are (nearly) zero.
-    """
-    import numpy as np
-
-    mean, scale = x.mean(0), x.std(0)
-    scale[scale < 1e-9] = 1.0
-    z = np.c_[np.ones(len(x)), (x - mean) / scale]
-    w = np.zeros(z.shape[1])
-    w[0] = log((right.sum() + 0.5) / ((~right).sum() + 0.5))
-    ridge = np.diag([1e-3, *[PENALTY] * x.shape[1]])
-    for _ in range(25):
-        p = 1 / (1 + np.exp(-np.clip(z @ w, -30, 30)))
-        step = np.linalg.solve((z.T * (p * (1 - p))) @ z + ridge, z.T @ (right - p) - ridge @ w)
-        w += step
-        if np.abs(step).max() < 1e-8:
-            break
-    weights = w[1:] / scale
-    return float(w[0] - weights @ mean), weights

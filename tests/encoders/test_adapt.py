@@ -74,6 +74,17 @@ def test_it_learns_what_stands_for_what(encoder: NgramEncoder, tasks: dict[str, 
     assert frequencies.shape == (len(encoder.vocabulary),) and (frequencies > 0).all() and (frequencies <= 1).all()
 
 
+def test_replies_are_told_from_articles(tasks: dict[str, Pairs]) -> None:
+    encoder = tiny_encoder([p.whole() for p in LITERATURE] + [text for pair in REPLIES for text in pair])
+    adapted = adapt(encoder, LITERATURE).encoder
+    assert adapted.manner is not None and encoder.manner is None
+    asked, replies = adapted.encode_queries([q for q, _ in REPLIES]), adapted.encode_documents([r for _, r in REPLIES])
+    articles = adapted.encode_documents([p.whole() for p in LITERATURE])
+    told = [adapted.manner.replied(these @ adapted.manner.passage[:-1]) for these in (replies, articles)]
+    assert told[0].min() > 0.5 > 0.1 > told[1].mean() and adapted.manner.asked(asked).min() > 0.5
+    assert adapt(encoder, [p._replace(title="") for p in LITERATURE]).encoder.manner is None  # nothing is an article
+
+
 def test_it_learns_from_the_pairs_of_a_user(
     encoder: NgramEncoder, tasks: dict[str, Pairs], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,12 @@ def test_what_a_full_lexical_list_does_not_hold_may_have_scored_almost_its_last(
     assert fused["b"] == pytest.approx(0.5)  # no cosine was given: it counts as 0
 
 
+def test_cosine_fusion_adds_gains() -> None:
+    lists = [("a", 8.0), ("b", 4.0)], [("c", 0.9), ("a", 0.5), ("b", -0.1)]
+    fused = dict(cosine_fusion(*lists, 2.0, full=False, gains={"b": 0.25, "c": 0.5}))
+    assert fused == pytest.approx({"a": 2.0, "b": 0.3 + 0.25, "c": 1.8 + 0.5})
+
+
 def test_cosine_fusion_does_without_either_list() -> None:
     assert cosine_fusion([], [("a", 0.5)], 2.0, full=False) == [("a", 1.0)]
     assert cosine_fusion([("a", 3.0), ("b", 3.0)], [], 2.0, full=False) == [("a", 1.0), ("b", 1.0)]

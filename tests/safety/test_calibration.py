@@ -67,24 +67,6 @@ def test_thresholds_are_tested_in_order_until_one_fails():
     assert risk.control(scores, errors, [2.0, 0.1], risk=0.1, confidence=0.95) is None  # nothing answered shows nothing
 
 
-def test_the_regression_is_scikit_learns():
-    linear = pytest.importorskip("sklearn.linear_model")
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(80, 3)) * [1, 5, 0.2] + [0, 3, 1]
-    right = x[:, 0] + rng.normal(size=80) > 0
-    intercept, weights = risk.logistic(x, right)
-    z = (x - x.mean(0)) / x.std(0)
-    other = linear.LogisticRegression(C=1 / risk.PENALTY, tol=1e-10, max_iter=10_000).fit(z, right)
-    assert weights == pytest.approx(other.coef_[0] / x.std(0), rel=1e-4)
-    assert intercept + x @ weights == pytest.approx(other.decision_function(z), abs=1e-3)
-
-
-@pytest.mark.parametrize("right", [np.ones(30, bool), np.zeros(30, bool)])
-def test_a_regression_on_answers_that_are_all_alike_stays_finite(right):
-    intercept, weights = risk.logistic(np.random.default_rng(0).normal(size=(30, 12)), right)
-    assert (intercept > 0) == right[0] and np.isfinite(intercept) and np.abs(weights).max() < 0.05
-
-
 def test_a_rule_counts_what_it_saw_and_keeps_the_risk():
     given = trials(600, seed=1)
     rule = fit(given, risk=0.1, confidence=0.9)
