@@ -84,7 +84,8 @@ class Retrieval(_Settings):
     """Lexical weight of the clinical words for what a question says in lay words, beside 1 for its own."""
     reply_weight: float = Field(0.2, ge=0)
     """What a passage gains at most, in the fusion "cosine", because it reads as a doctor's reply and the question as a
-    patient's (`encoders.manner`); only where the encoder was adapted to the literature. 0 leaves it out."""
+    patient's (`encoders.manner`), told as "reply" in `Evidence.ranks`; only where the encoder was adapted to the
+    literature. 0 leaves it out."""
     rerank: int = Field(50, ge=1)
     """How many fused passages a reranker reads, where there is one."""
 

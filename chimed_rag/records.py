@@ -108,10 +108,7 @@ class Chunk(_Located):
 
 
 class Evidence(_Located):
-    """A retrieved passage, numbered from 1; `ranks` says what each retriever and the reranker gave it.
-
-    "reply" among them is no retriever, but what a passage gained that reads as a doctor's reply (`encoders.manner`).
-    """
+    """A retrieved passage, numbered from 1; `ranks` says what each retriever and the reranker gave it."""
 
     number: int = Field(ge=1)
     chunk_id: str

@@ -82,6 +82,7 @@ _TRANSLITERATED = (
     "阿艾安奥巴贝倍比吡泊布达丹地迪丁度多厄恩尔伐法芬非夫氟福格海汉吉加甲卡考柯可克库奎拉来兰雷利立列磷硫鲁氯罗洛马麦曼美"
     "孟米莫姆那纳南奈尼诺哌帕派培匹平泼普齐羟嗪屈曲瑞噻塞赛沙舒司斯苏索塔泰坦汀特替帖酮托妥瓦维韦西辛溴雅伊依乙英泽扎佐唑孢嘧啶胺酯酚他伦因瑟柯林松"
 )
+_LONE = re.compile("[\u3400-\u9fff]")
 _FORMS = "(?:控释|缓释|分散|肠溶|泡腾|咀嚼)?(?:胶囊|颗粒|注射液|滴眼液|口服液|软膏|乳膏|栓剂?|冲剂|片)"
 _NAMES = re.compile(
     rf"(?P<sound>[{_TRANSLITERATED}]{{3,}}(?:单抗)?|[{_TRANSLITERATED}]{{2,}}(?=氏|病|综合[征症]))"
@@ -120,7 +121,14 @@ def matter(question: str) -> str:
 
 
 def content_runs(text: str, term_weight: TermWeight | None = None) -> list[Run]:
-    """The stretches of Chinese characters and the words of `content` or `matter`; bare numbers left out."""
+    """The stretches of Chinese characters and the words of `content` or `matter`; bare numbers left out.
+
+    So are lone characters where anything else is left: what filler leaves of 我妈 or 有点高 is an index term only where
+    a text has it alone as well, and so counted as missing. Of the starter development questions .012 instead of .020
+    are wrongly refused and .898 instead of .886 quote an answer (of the test ones the same as before); of 1,200
+    patients' questions to an encyclopedia with replies, by `aboutness` alone, .102 instead of .126 where a right
+    passage was found, and .277 instead of .309 where none was.
+    """
     weigh = term_weight or (lambda _: 1.0)
     found: list[Run] = []
     for stretch in dict.fromkeys(re.split(r"[^\w.+%-]+", text)):
@@ -132,7 +140,7 @@ def content_runs(text: str, term_weight: TermWeight | None = None) -> list[Run]:
             characters.append((min(weights[around]), tuple(pairs[around])))
         if characters:
             found.append(Run(stretch, tuple(characters)))
-    return found
+    return [run for run in found if not _LONE.fullmatch(run.text)] or found
 
 
 def is_medical(question: str) -> bool:

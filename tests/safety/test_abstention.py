@@ -1,7 +1,7 @@
 import pytest
 
 from chimed_rag.query.aspects import aspects
-from chimed_rag.query.question import content_terms, substance_names
+from chimed_rag.query.question import content, content_runs, content_terms, substance_names
 from chimed_rag.safety.abstention import judge
 from tests.contracts.generator_contract import passages
 
@@ -207,6 +207,12 @@ def test_this_and_former_days_are_no_question_of_duration():
 def test_filler_is_no_content():
     assert content_terms("您好医生，请问我最近头晕怎么办呢？") == ["头晕"]
     assert content_terms("他汀类药物和吗啡") == ["他汀", "汀类", "类药", "药物", "物和", "和吗", "吗啡"]
+
+
+def test_a_lone_character_counts_only_where_nothing_else_is_left():
+    assert [run.text for run in content_runs(content("我妈最近老是头晕，血压有点高"))] == ["头晕", "血压"]
+    assert [run.text for run in content_runs(content("疼怎么办"))] == ["疼"]
+    assert [run.text for run in content_runs("钙 b 12")] == ["b"]  # numbers are no runs either
 
 
 def test_names_by_sound_and_by_form():
