@@ -6,7 +6,8 @@ The relevance of a sentence is the probability that it answers, by logistic regr
 times how far its document is about the question (`query.aboutness`).
 Sentences are then taken one by one by maximal marginal relevance, λ·relevance − (1 − λ) times the likeness to those
 taken (Carbonell & Goldstein, SIGIR 1998, doi:10.1145/290941.291025); likeness is the Jaccard index of terms. Documents
-that are not about the question are not quoted, unless none is: whether to answer at all is decided before.
+that are not about the question are not quoted, unless none is: whether to answer at all is decided before. What a
+doctor wrote of another patient is never quoted (`addressed`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 from chimed_rag.encoders.ngram import shipped
 from chimed_rag.errors import InputError
+from chimed_rag.generation.addressed import is_to_someone
 from chimed_rag.generation.segments import Segment, segments
 from chimed_rag.query.aboutness import MIN_ABOUTNESS, aboutness, name_share, positive
 from chimed_rag.query.aspects import ASPECTS, Aspect, aspects
@@ -117,7 +119,9 @@ class ExtractiveGenerator:
 
     def generate(self, question: str, evidence: Sequence[Evidence], *, term_weight: TermWeight | None = None) -> Draft:
         """The quoted sentences, the most relevant first, the others by document and position."""
-        candidates = _merge(weighed(question, evidence, term_weight))
+        candidates = _merge(
+            [one for one in weighed(question, evidence, term_weight) if not _is_to_someone(one, evidence)]
+        )
         chosen = self._choose(candidates)
         order = sorted(chosen[1:], key=lambda candidate: candidate.order)
         return Draft(generator=self.name, sentences=tuple(_sentences([*chosen[:1], *order], evidence)))
@@ -283,6 +287,11 @@ def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
     """Jaccard index: shared over all."""
     shared = len(one & other)
     return shared / (len(one) + len(other) - shared) if shared else 0.0
+
+
+def _is_to_someone(candidate: Candidate, evidence: Sequence[Evidence]) -> bool:
+    text = evidence[candidate.place].text
+    return any(is_to_someone(text[slice(*span)]) for span in candidate.segment.spans)
 
 
 def _quoted(place: int, span: tuple[int, int], chosen: Sequence[Candidate]) -> bool:
