@@ -205,7 +205,10 @@ def search(
         _print_json({"query": query, "evidence": [item.model_dump(mode="json") for item in evidence]})
         return
     for item in evidence:
-        ranks = ", ".join(f"{name} #{entry.rank}" for name, entry in item.ranks.items())
+        ranks = ", ".join(
+            f"{name} +{entry.score:.2f}" if name == "reply" else f"{name} #{entry.rank}"
+            for name, entry in item.ranks.items()
+        )
         page = f", page {item.page}" if item.page is not None else ""
         place = " › ".join(part for part in (item.title, *item.headings) if part)
         _say(f"[{item.number}] {place}  ({item.source}{page}; {item.score:.3f}; {ranks})")

@@ -298,7 +298,10 @@ def evidence_html(evidence: Sequence[Evidence], query: str) -> str:
     """Search results as one HTML fragment: each passage with its place, its score and what each retriever gave it."""
     parts = [_heading(query), f'<p class="chimed-label">检索到的段落 ({len(evidence)})</p>']
     for found in evidence:
-        ranks = "，".join(f"{name} 第 {entry.rank}" for name, entry in found.ranks.items())
+        ranks = "，".join(
+            f"医生回复 +{entry.score:.2f}" if name == "reply" else f"{name} 第 {entry.rank}"
+            for name, entry in found.ranks.items()
+        )
         extra = f"得分 {found.score:.3f}" + (f"（{ranks}）" if ranks else "")
         parts.append(_evidence_html(found, found.number, extra, opened=True))
     return _fragment("检索结果", parts)

@@ -438,10 +438,11 @@ def test_the_label_is_never_another_answers() -> None:
 
 
 def test_search_results() -> None:
-    found = evidence_of("布洛芬片。", ranks={"dense": RankEntry(rank=2, score=0.1)}, source="手册.pdf")
+    ranks = {"dense": RankEntry(rank=2, score=0.1), "reply": RankEntry(rank=40, score=0.158)}
+    found = evidence_of("布洛芬片。", ranks=ranks, source="手册.pdf")
     page = Page(evidence_html([found], "布洛芬"))
     assert page.texts["chimed-question"] == ["布洛芬"] and page.texts["chimed-passage"] == ["布洛芬片。"]
-    assert page.texts["chimed-meta"] == ["手册.pdf · 得分 0.500（dense 第 2）"]
+    assert page.texts["chimed-meta"] == ["手册.pdf · 得分 0.500（dense 第 2，医生回复 +0.16）"]
     assert "检索到的段落 (0)" in evidence_html([], "无")
 
 
