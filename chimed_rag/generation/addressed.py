@@ -9,7 +9,8 @@ Not covered: a case told without a word for the person (已经怀孕三个月了
 
 Of 1,716 sentences that were quoted to 452 patients' questions from an encyclopedia with replies 77 are of this kind, of
 312,691 sentences of textbooks 46 (mostly what doctors say to patients there), of 473,055 of the encyclopedia 25. The
-patterns were mended on the 157 of those 1,716 that have 你 or 您.
+patterns were mended on the 157 of those 1,716 that have 你 or 您; of the 84 such sentences quoted since, a reader finds
+11 that still are about somebody's case.
 """
 
 from __future__ import annotations
