@@ -188,16 +188,16 @@ WAYS: dict[str, Callable[[list[Trial], list[Trial], float, float, int], Any]] = 
 
 def score_of(way: str, calibrating: list[Trial], answered: list[Trial]) -> NDArray[np.float64]:
     """What orders the answers: a regression fitted on the calibrating half, or a feature."""
-    from chimed_rag.safety.risk import logistic
+    from chimed_rag.regression import logistic
+    from chimed_rag.safety.risk import PENALTY
 
     x = np.array([one.features for one in answered])
     if way != "fitted rule":
         place = answered[0].features._fields.index("about" if "about" in way else "fused")
         return x[:, place]
     fitting = [one for one in calibrating if one.answered]
-    intercept, weights = logistic(
-        np.array([one.features for one in fitting]), np.array([not one.wrong for one in fitting])
-    )
+    features, right = np.array([one.features for one in fitting]), np.array([not one.wrong for one in fitting])
+    intercept, weights = logistic(features, right, PENALTY)
     return intercept + x @ weights
 
 
