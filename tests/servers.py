@@ -71,6 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def send(self, data: bytes) -> None:
+        if not data or b"[DONE]" in data:  # the client may go on from here, before this thread does
+            self.server.scripted.over(self)
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data) if data else b"0\r\n\r\n")
         self.wfile.flush()
 
@@ -110,7 +112,8 @@ class ScriptedServer:
         self.pages: dict[str, Behaviour] = {"GET /v1/models": lists("tiny")}
         self.asked: list[Asked] = []
         self.gone = threading.Event()
-        self.at_once = self.most_at_once = 0
+        self.most_at_once = 0
+        self._begun: set[_Handler] = set()
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.scripted = self
@@ -141,15 +144,19 @@ class ScriptedServer:
     def _counted(self, behaviour: Behaviour) -> Behaviour:
         def counted(handler: _Handler, asked: Asked) -> None:
             with self._lock:
-                self.at_once += 1
-                self.most_at_once = max(self.most_at_once, self.at_once)
+                self._begun.add(handler)
+                self.most_at_once = max(self.most_at_once, len(self._begun))
             try:
                 behaviour(handler, asked)
             finally:
-                with self._lock:
-                    self.at_once -= 1
+                self.over(handler)
 
         return counted
+
+    def over(self, handler: _Handler) -> None:
+        """A reply is no longer under way."""
+        with self._lock:
+            self._begun.discard(handler)
 
 
 def event(text: str | None = None, *, chat: bool = True, finish: str | None = None, **more: Any) -> bytes:
