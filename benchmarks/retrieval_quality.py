@@ -87,7 +87,7 @@ def natural_pairs(data: Path, licence: str) -> list[tuple[str, str]]:
     return [(pair.query, pair.passage) for pair in found]
 
 
-def build_options(system: System, data: Path | None = None) -> dict[str, Any]:
+def build_options(system: System) -> dict[str, Any]:
     """Keyword arguments of `MedQA.build`; `MissingError` where the checkout does not know the encoder or adaptation."""
     from chimed_rag.medqa import MedQA
     from chimed_rag.registry import encoders
@@ -97,8 +97,7 @@ def build_options(system: System, data: Path | None = None) -> dict[str, Any]:
     known = "adapt" in inspect.signature(MedQA.build).parameters
     if system.adapted and not known:
         raise MissingError("this checkout does not adapt encoders yet")
-    pairs = {"pairs": natural_pairs(data, system.pairs)} if system.pairs and data else {}
-    return {"encoder": system.encoder} | ({"adapt": system.adapted} if known else {}) | pairs
+    return {"encoder": system.encoder} | ({"adapt": system.adapted} if known else {})
 
 
 def load_options(system: System) -> dict[str, Any]:
@@ -196,12 +195,11 @@ def run_retrieval(
 
     asked = System.read(system)
     try:
-        build, load = (
-            build_options(asked, Path(data)),
-            load_options(asked) if asked.search in ("lexical", "dense", "fused") else {},
-        )
+        build, load = build_options(asked), load_options(asked) if asked.search in ("lexical", "dense", "fused") else {}
         folder = Path(work) / f"{Path(asked.encoder).name}{'-adapted' if asked.adapted else ''}{asked.pairs or ''}"
         if not (folder / "manifest.json").exists():
+            if asked.pairs:
+                build["pairs"] = natural_pairs(Path(data), asked.pairs)
             MedQA.build(BeirCorpus(corpora), folder, **build).close()
         qa = MedQA.load(folder, **load)
         index, size = qa._view.index, tree_mb(folder)

@@ -125,12 +125,10 @@ def content_runs(text: str, term_weight: TermWeight | None = None) -> list[Run]:
 
     So are lone characters where anything else is left: what filler leaves of 我妈 or 有点高 is an index term only where
     a text has it alone as well, and so counted as missing. Of the starter development questions .012 instead of .020
-    are wrongly refused and .898 instead of .886 quote an answer (of the test ones the same as before); of 1,200
-    patients' questions to an encyclopedia with replies, by `aboutness` alone, .102 instead of .126 where a right
-    passage was found, and .277 instead of .309 where none was. Without a fitted rule (`benchmarks/abstention.py`) .873
-    instead of .866 of the starter's questions are answered, .071 instead of .075 of these wrongly; with half of its
-    entries removed .804 instead of .795, .496 instead of .495; of consultations .738 instead of .715, .879 instead of
-    .884 (by judgements that name one document each).
+    are wrongly refused and .898 instead of .886 quote an answer (`benchmarks/starter.py`; of the test ones the same as
+    before). Without a fitted rule (`benchmarks/abstention.py`) .873 instead of .866 of the starter's questions are
+    answered, .071 instead of .075 of these wrongly; with half of its entries removed .804 instead of .795, .496 instead
+    of .495; of consultations .738 instead of .715, .879 instead of .884 (by judgements that name one document each).
     """
     weigh = term_weight or (lambda _: 1.0)
     found: list[Run] = []

@@ -173,7 +173,7 @@ class HybridRetriever:
         self.dense = DenseRetriever(index, encoder) if mode != "lexical" else None
         self.lexical = LexicalRetriever(index, settings) if mode != "dense" else None
         self._weights = {"dense": dense_weight, "lexical": 1.0}
-        wanted = self._fusion == "cosine" and self.dense is not None and settings.reply_weight > 0
+        wanted = self._fusion == "cosine" and mode == "hybrid" and settings.reply_weight > 0
         self._manner: Manner | None = getattr(encoder, "manner", None) if wanted else None
 
     @property
@@ -193,9 +193,9 @@ class HybridRetriever:
         if self.dense is not None:
             found = lists.get("lexical") if self._fusion == "cosine" else None
             also = [[row for _, row in hits] for hits in found] if found is not None else None
-            vectors = self.dense.vectors(queries)
+            vectors = self.dense.vectors(queries) if self._manner is not None else None
             lists["dense"] = self.dense.search(queries, depth, filter, also=also, vectors=vectors)
-            if self._manner is not None and also is not None:
+            if self._manner is not None and vectors is not None:
                 gains = self._gains(self._manner, vectors, lists["dense"])
         return [
             self._fused({name: hits[i] for name, hits in lists.items()}, gains[i], k, depth)
