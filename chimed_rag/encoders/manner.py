@@ -13,7 +13,7 @@ project's consultations, so no question, judgement or label of the literature is
 A literature without titles has no articles to tell replies from, and gets no manner.
 
 What it is worth (`benchmarks/retrieval_quality.py`, adapted, nDCG@10 / Recall@100): 2,984 patients' questions, each
-with the one reply it got, among 80,688 documents, most of them articles: .318 / .619 without, .331 / .645 with it;
+with the one reply it got, among 80,688 documents, most of them articles: .318 / .619 without, .331 / .644 with it;
 3,000 questions made of the articles' own headings: .630 / .990 without, .627 / .988 with it. By weight, on another
 build: 0 .318 / .616, .1 .323 / .628, .2 .328 / .633, .3 .331 / .634, .4 .333 / .634; headings lose .002 at .2 and .003
 at .3. With .2 whatever the question sounds like patients have .3285 instead of .3256, and headings lose .005 to .008.
