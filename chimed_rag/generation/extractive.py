@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from math import exp, log, sqrt
 from typing import NamedTuple
 
+from chimed_rag.addressed import is_to_someone
 from chimed_rag.encoders.ngram import shipped
 from chimed_rag.errors import InputError
-from chimed_rag.generation.addressed import is_to_someone
 from chimed_rag.generation.segments import Segment, segments
 from chimed_rag.query.aboutness import MIN_ABOUTNESS, aboutness, name_share, positive
 from chimed_rag.query.aspects import ASPECTS, Aspect, aspects

@@ -319,3 +319,34 @@ def test_odd_sentences_are_borne(text):
         draft = Draft(generator="t", sentences=(DraftSentence(text=text, citations=cited),))
         (sentence,) = verify(draft, evidence, documents)
         assert bool(sentence.citations) == (sentence.verdict == "supported")
+
+
+REPLY = "根据您的描述，考虑是感冒引起的咳嗽，可以不吃抗生素。感冒引起的咳嗽一般两周内自行好转。"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "根据您的描述，考虑是感冒引起的咳嗽，可以不吃抗生素。",  # word for word
+        "您的咳嗽考虑是感冒引起的，可以不吃抗生素。",
+        "考虑是感冒引起的咳嗽，可以不吃抗生素。",
+    ],
+)
+@pytest.mark.parametrize("cited", [(1,), ()])
+def test_what_a_doctor_told_another_patient_supports_nothing(text, cited):
+    sentence = check(text, *cited, evidence=[passage(REPLY, 0)], document=REPLY)
+    assert sentence.verdict == "unsupported"
+    failed = {one.name: one.detail for one in sentence.checks if one.verdict == "failed"}
+    assert failed.keys() == {"population_agrees" if cited else "passage_exists"}
+    assert "原文是医生对另一位患者说的" in "".join(failed.values())
+
+
+def test_what_a_reply_says_of_everybody_supports():
+    for text in ("感冒引起的咳嗽一般两周内自行好转。", "由感冒引起的咳嗽，一般在两周内自行好转。"):
+        assert check(text, 1, evidence=[passage(REPLY, 0)], document=REPLY).verdict == "supported"
+
+
+def test_the_reader_may_be_addressed_with_what_holds_for_everybody():
+    document = "感冒引起的咳嗽一般两周内自行好转，不需要抗生素。"
+    text = "您的这种咳嗽是感冒引起的，一般两周内自行好转，不需要抗生素。"
+    assert check(text, 1, evidence=[passage(document, 0)], document=document).verdict == "supported"

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import re
 
+from chimed_rag.text import sentence_spans
+
 _IF = re.compile("(?:如果|如若|假如|倘若|要是|若是?|一旦|除非|无论|不论)[你您]|如[你您](?!所|描|说)")
 _ONES = "(?:孩子|宝宝|小孩|宝贝|儿子|女儿|母亲|父亲|妈妈?|爸爸?|爱人|老公|老婆|妻子|丈夫|家人|朋友|奶奶|爷爷)"
 _TOLD = re.compile(
@@ -37,5 +39,16 @@ _WORDS = ("你", "您", "描述", "以上是对")
 
 def is_to_someone(text: str) -> bool:
     """Whether a sentence is about the one it was written to, or closes a letter to him."""
-    # Most sentences have none of these words, and the long expression need not read them.
-    return any(word in text for word in _WORDS) and _TOLD.search(_IF.sub(" ", text)) is not None
+    return _may_be(text) and _TOLD.search(_IF.sub(" ", text)) is not None
+
+
+def stands_to_someone(text: str, begin: int, end: int) -> bool:
+    """Whether a sentence that `text[begin:end]` holds a part of is about the one it was written to."""
+    return _may_be(text) and any(
+        is_to_someone(text[first:last]) for first, last in sentence_spans(text) if first < end and begin < last
+    )
+
+
+def _may_be(text: str) -> bool:
+    """Most texts have none of these words, and need not be read by the long expression."""
+    return any(word in text for word in _WORDS)

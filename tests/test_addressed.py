@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chimed_rag.generation.addressed import is_to_someone
+from chimed_rag.addressed import is_to_someone, stands_to_someone
 from chimed_rag.generation.extractive import ExtractiveGenerator
 from tests.contracts.generator_contract import passages
 
@@ -59,3 +59,11 @@ def test_it_is_never_quoted() -> None:
     said = ExtractiveGenerator().generate("结肠癌手术化疗后可以不继续吃药了吗", passages(told + general))
     assert [sentence.text for sentence in said.sentences] == [general]
     assert ExtractiveGenerator().generate("结肠癌手术化疗后可以不继续吃药了吗", passages(told)).sentences == ()
+
+
+def test_a_part_of_such_a_sentence_is_about_that_patient_too() -> None:
+    text = "结肠癌术后应定期复查。您已做了手术，可以不继续吃药了。祝早日康复。"
+    part = text.index("可以")
+    assert stands_to_someone(text, part, part + 3)
+    assert not stands_to_someone(text, 0, text.index("您"))
+    assert not stands_to_someone(text, text.index("祝"), len(text))
