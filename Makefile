@@ -39,7 +39,9 @@ weights: $(VENV)/.dev  ## train every weight that the wheel carries anew (CHIMED
 	$(BIN)/python -m tools.red_flags_weights --data $$CHIMED_SHARED/data
 	$(MAKE) starter
 	$(BIN)/python -m tools.fit_answerability
-	$(BIN)/python -m tools.fit_extractive
+	$(BIN)/chimed build $$CHIMED_SHARED/data/corpora/textbooks.jsonl.gz \
+		$$CHIMED_SHARED/data/corpora/disease_encyclopedia.jsonl.gz --out models/books --overwrite
+	$(BIN)/python -m tools.fit_extractive --books models/books --data $$CHIMED_SHARED/data
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from chimed_rag.text import fold
 
@@ -138,3 +139,10 @@ def aspects(question: str) -> tuple[str, ...]:
     folded = FORM_LABELS.sub(" ", fold(question))
     found = [name for name, aspect in ASPECTS.items() if aspect.asked.search(folded)]
     return tuple(name for name in found if name != "quantity" or "reference" not in found)
+
+
+@lru_cache(maxsize=4096)  # an encyclopedia has the same few headings under every disease
+def told_by(headings: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of `ASPECTS` the text under these headings speaks of, in the order of that table."""
+    folded = fold(" ".join(headings))
+    return tuple(name for name, aspect in ASPECTS.items() if aspect.heading.search(folded))
