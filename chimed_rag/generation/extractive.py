@@ -126,7 +126,10 @@ class ExtractiveGenerator:
         max_sentences: at most so many sentences.
         max_chars: at most so many characters in all; a sentence is never cut to fit.
         trade_off: λ of maximal marginal relevance, 1 for relevance alone.
-        floor: a sentence whose relevance is below this share of the best one's is left out.
+        floor: a sentence whose relevance is below this share of the best one's is left out. At .15, .4 and .5 the
+            starter literature's 649 questions get 4.7, 3.6 and 3.0 sentences, of which one answers 552, 545 and 544; of
+            the sentences from books (`WEIGHTS`) .598, .568 and .548 are of no use, and one answers .450, .450 and .433
+            of the questions.
 
     Raises:
         InputError: an argument is out of range.
@@ -135,7 +138,7 @@ class ExtractiveGenerator:
     name = "extractive"
 
     def __init__(
-        self, max_sentences: int = 5, max_chars: int = 500, *, trade_off: float = 0.75, floor: float = 0.15
+        self, max_sentences: int = 5, max_chars: int = 500, *, trade_off: float = 0.75, floor: float = 0.4
     ) -> None:
         if max_sentences < 1 or max_chars < 1 or not 0 <= trade_off <= 1 or not 0 <= floor <= 1:
             raise InputError("max_sentences and max_chars must be positive, trade_off and floor within 0 and 1")
