@@ -52,6 +52,17 @@ def test_title_and_heading_are_context():
     assert draft.sentences[0].text == "适用于头痛、关节痛和发热。"
 
 
+def test_the_place_of_a_sentence_tells_what_it_is_for():
+    (fitting,) = passages("应多喝水，少吃海鲜，避免饮酒。", title="痛风", headings=("饮食",))
+    other = fitting.model_copy(update={"number": 2, "chunk_id": "c2", "document_id": "d2", "headings": ("病因",)})
+    one, two = weighed("痛风饮食要注意什么？", [fitting, other])
+    assert (one.features.elsewhere, two.features.elsewhere) == (0, 1)
+    assert one.features.placed > two.features.placed and one.features.near == two.features.near
+    assert one.relevance > two.relevance
+    unasked, _ = weighed("痛风", [fitting, other])
+    assert unasked.features.elsewhere == 0  # nothing that a heading could miss
+
+
 def test_a_title_that_says_more_than_was_asked_counts_less():
     evidence = [
         *passages("典型症状有乏力、腹泻、脱发。", title="妊娠合并甲亢", headings=("症状",)),
