@@ -5,6 +5,12 @@ Apache-2.0; rows `{"Question", "Options", "Answer"}`). Choosing: `evaluation.exa
 options counts as wrong, because one is chosen. Finding: the text of a right option stands, blanks and signs aside, in
 one of the ten best passages for the question. Both with Wilson intervals.
 
+How much a passage holds matters: MedQA's 3,425 questions over textbooks and encyclopedia, adapted, alone and with their
+options, are found in .277 and .389 with passages of up to 400 characters (the default), in .291 and .402 with 800, in
+.293 and .400 with 1,200; chosen right are .441, .441 and .439 (`MedQA.build(..., chunking={"max_chars": 800})`). Of
+1,142 questions .274 are found as they are, .274 and .275 at best with passages that are unlike each other by vectors or
+trigrams, .281 where longer ones gain.
+
 Not covered: explanations, and any training on these files.
 """
 
