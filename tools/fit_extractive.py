@@ -8,8 +8,9 @@ answers it; among books the right illness, the right heading and a sentence that
 both are fitted together, each with an intercept of its own, of which that of the books is kept; a graded sentence
 counts twice as much as one of the starter literature. The graded ones (`graded_sentences.tsv`): 240 openly licensed
 patients' questions of the shared pairs, each with eight sentences that the weights of that day put first, two more near
-the question and two by chance, graded by six readers: 0 of no use, 1 on the matter, 2 answers. A seventh graded a sixth
-of them again: Cohen's kappa .90 with linear weights. They lie here without their texts, which are not ours.
+the question and two by chance, graded by language models in six parts: 0 of no use, 1 on the matter, 2 answers. One
+part was graded twice, apart: Cohen's kappa .90 with linear weights. They lie here without their texts, which are not
+ours.
 
 Prints WEIGHTS and INTERCEPT to put into `chimed_rag/generation/extractive.py`, and by 8-fold cross-validation over
 questions how often one of the best sentences answers (starter) and what they were graded (books). Needs scipy. The

@@ -89,14 +89,14 @@ WEIGHTS = Features(
 )
 INTERCEPT = -9.91
 """Fitted by `python -m tools.fit_extractive` on the development and seen questions of the starter literature and on
-2,785 sentences of books, graded for 240 patients' questions.
+2,785 sentences of books, graded for 240 patients' questions by language models.
 
 Of these questions the first sentence answered in .200 and was on the matter in .396 with weights fitted to the starter
 literature alone and without `placed` and `elsewhere`; now, cross-validated, in .229 and .487, and the mean grade (0 to
 2) of the first, the best three and the best five is .717, .632 and .549 (.596, .549, .501). Of 80 answers to other
-questions that changed, two readers who did not know which was which liked 27 better and 11 less. A relevance is no
-measure for refusing: below .2 lie the best sentences of 29 % of the books' questions that none of the sentences answers
-and of 4 % of the others, but of 18 % of those that the starter literature answers.
+questions that changed, two such readers, who did not know which was which, liked 27 better and 11 less. A relevance is
+no measure for refusing: below .2 lie the best sentences of 29 % of the books' questions that none of the sentences
+answers and of 4 % of the others, but of 18 % of those that the starter literature answers.
 """
 
 

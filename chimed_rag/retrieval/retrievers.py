@@ -168,9 +168,10 @@ class HybridRetriever:
     question asks for (`query.aspects`: causes, where treatment is asked for). Of patients' questions .331 / .644
     (nDCG@10 / Recall@100) become .347 / .656 with a loss of .2, and of questions made of headings .648 becomes .687;
     where only the sections of an illness lose of which a fitting one was found too, .3, .343 / .652 and .695. A reader
-    who did not know which was which saw no good in it: of 32 answers from encyclopedia and textbooks that it changed he
-    liked 10 better and 10 less; with the second kind of 27 answers 6 and 14, of 60 lists of four passages 21 and 30.
-    The right illness under the wrong heading gave way to wrong illnesses, and replies have no headings at all.
+    (a language model) who did not know which was which saw no good in it: of 32 answers from encyclopedia and textbooks
+    that changed he liked 10 better and 10 less; with the second kind of 27 answers 6 and 14, of 60 lists of four
+    passages 21 and 30. The right illness under the wrong heading gave way to wrong illnesses, and replies have no
+    headings at all.
     """
 
     def __init__(self, index: Index, encoder: Encoder, settings: Retrieval) -> None:
