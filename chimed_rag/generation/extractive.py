@@ -18,8 +18,6 @@ from dataclasses import dataclass, field, replace
 from math import exp, log, sqrt
 from typing import NamedTuple
 
-import numpy as np
-
 from chimed_rag.addressed import is_to_someone
 from chimed_rag.encoders.ngram import shipped
 from chimed_rag.errors import InputError
@@ -46,13 +44,12 @@ _ADVISES = re.compile(r"立即|不要|不应|不能|不宜|禁用|慎用|避免|
 
 
 class Features(NamedTuple):
-    """What the relevance of a sentence is computed from; each but the cosines and the length is 0 to 1.
+    """What the relevance of a sentence is computed from; each but the first and the last is 0 to 1.
 
     Args:
-        near: cosine of the vectors of question and sentence, -1 to 1, by the encoder that comes with the package: the
+        near: cosine of the vectors of the question and of the sentence behind its document's title and headings
+            (避免辛辣饮食 says nothing of whom it is for), -1 to 1, by the encoder that comes with the package: the
             weights below are fitted to it, whatever encoder the index has.
-        placed: the same with the document's title and the headings before the sentence: 避免辛辣饮食 says nothing of
-            whom it is for.
         elsewhere: whether the headings tell something, and none of it is what is asked.
         alike: cosine of the sets of Chinese characters of question and sentence, those of the names left out.
         answers: how well the sentence speaks to what is asked (treatment, cause, dose, ...).
@@ -64,7 +61,6 @@ class Features(NamedTuple):
     """
 
     near: float
-    placed: float
     elsewhere: float
     alike: float
     answers: float
@@ -76,27 +72,27 @@ class Features(NamedTuple):
 
 
 WEIGHTS = Features(
-    near=0.71,
-    placed=6.04,
-    elsewhere=-0.41,
-    alike=4.09,
+    near=6.70,
+    elsewhere=-0.40,
+    alike=4.23,
     answers=0.90,
     advises=0.23,
-    named=0.40,
-    document=0.99,
-    passage=1.09,
-    length=0.69,
+    named=0.38,
+    document=0.98,
+    passage=1.11,
+    length=0.71,
 )
-INTERCEPT = -9.91
+INTERCEPT = -10.00
 """Fitted by `python -m tools.fit_extractive` on the development and seen questions of the starter literature and on
 2,785 sentences of books, graded for 240 patients' questions by language models.
 
-Of these questions the first sentence answered in .200 and was on the matter in .396 with weights fitted to the starter
-literature alone and without `placed` and `elsewhere`; now, cross-validated, in .229 and .487, and the mean grade (0 to
-2) of the first, the best three and the best five is .717, .632 and .549 (.596, .549, .501). Of 80 answers to other
-questions that changed, two such readers, who did not know which was which, liked 27 better and 11 less. A relevance is
-no measure for refusing: below .2 lie the best sentences of 29 % of the books' questions that none of the sentences
-answers and of 4 % of the others, but of 18 % of those that the starter literature answers.
+Of these questions the first sentence answers in .229 and is on the matter in .487, by cross-validation (.200 and .396
+by the weights before, which were fitted to the starter literature alone, without title, headings and `elsewhere`); the
+mean grade, 0 to 2, of the first, the best three and the best five is .717, .633 and .553 (.596, .549, .501). Of 80
+answers to other questions that changed, two such readers, who did not know which was which, liked 27 better and 11
+less; the cosine without title and headings was a feature then too, which changes nothing and takes as long again. A
+relevance is no measure for refusing: below .2 lie the best sentences of 29 % of the books' questions that none of the
+sentences answers and of 4 % of the others, but of 18 % of those that the starter literature answers.
 """
 
 
@@ -126,10 +122,10 @@ class ExtractiveGenerator:
         max_sentences: at most so many sentences.
         max_chars: at most so many characters in all; a sentence is never cut to fit.
         trade_off: λ of maximal marginal relevance, 1 for relevance alone.
-        floor: a sentence whose relevance is below this share of the best one's is left out. At .15, .4 and .5 the
-            starter literature's 649 questions get 4.7, 3.6 and 3.0 sentences, of which one answers 552, 545 and 544; of
-            the sentences from books (`WEIGHTS`) .598, .568 and .548 are of no use, and one answers .450, .450 and .433
-            of the questions.
+        floor: a sentence whose relevance is below this share of the best one's is left out. From .15, .4 and .5 on, of
+            the best five sentences 4.9, 3.7 and 3.2 are left for the starter literature's questions, and one answers
+            .883, .871 and .866 of them; of those from books .598, .567 and .548 are of no use, and one answers .458,
+            .458 and .438 of the questions (`tools.fit_extractive`).
 
     Raises:
         InputError: an argument is out of range.
@@ -231,12 +227,11 @@ def weighed(question: str, evidence: Sequence[Evidence], term_weight: TermWeight
         parts = list(segments(passage.text))
         texts = [passage.text[slice(*segment.spans[-1])] for segment in parts]
         above = "\n".join(part for part in (passage.title, *passage.headings) if part)
-        cosines = shipped().encode_documents([*texts, *(f"{above}\n{text}" for text in texts)]) @ vector
-        for segment, text, near, placed in zip(parts, texts, *np.split(cosines, 2), strict=True):
+        cosines = shipped().encode_documents([f"{above}\n{text}" for text in texts]) @ vector
+        for segment, text, near in zip(parts, texts, cosines, strict=True):
             words, folded = _terms(text), fold(text)
             features = Features(
                 near=float(near),
-                placed=float(placed),
                 elsewhere=float(elsewhere),
                 alike=max(_cosine(frozenset(_HAN.findall(text)) - called, each - called) for each in characters),
                 answers=_answers(folded, under),
