@@ -77,7 +77,8 @@ class Retrieval(_Settings):
     dense_weight: float | None = Field(None, ge=0)
     """Weight of the dense list beside lexical = 1; None takes the encoder's own for the fusion chosen."""
     reranker: str | None = None
-    """A reranker's name, or the folder or hub name of a cross-encoder; None leaves the fused order."""
+    """A reranker's name ("windows" comes with the package), or the folder or hub name of a cross-encoder; None leaves
+    the fused order."""
     filler_weight: float = Field(0.5, ge=0)
     """Lexical weight of words that only politeness, time and grammar put into a question, beside 1 for its content."""
     clinical_weight: float = Field(0.6, ge=0)
@@ -86,8 +87,8 @@ class Retrieval(_Settings):
     """What a passage gains at most, in the fusion "cosine", because it reads as a doctor's reply and the question as a
     patient's (`encoders.manner`), told as "reply" in `Evidence.ranks`; only where the encoder was adapted to the
     literature. 0 leaves it out."""
-    rerank: int = Field(50, ge=1)
-    """How many fused passages a reranker reads, where there is one."""
+    rerank: int | None = Field(None, ge=1)
+    """How many fused passages a reranker reads, where there is one; None takes its own number, or else 50."""
 
 
 class Rewriting(_Settings):

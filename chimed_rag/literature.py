@@ -198,16 +198,16 @@ class Literature:
         return view.index.name([(item.score, item.row) for item in ranked])
 
     def _ranked(self, view: View, queries: Sequence[Query], k: int, filter: Filter | None) -> list[list[Ranked]]:
-        depth = k if self.reranker is None else max(k, self.config.retrieval.rerank)
         questions = [asked(query) for query in queries]
-        ranked = view.retriever.search(questions, depth, filter)
         if self.reranker is None:
-            return ranked
-        from chimed_rag.retrieval.rerank import rerank
+            return view.retriever.search(questions, k, filter)
+        from chimed_rag.retrieval.rerank import depth_of, rerank
 
-        passages = view.index.passages([item.row for items in ranked for item in items])
+        read = self.config.retrieval.rerank or depth_of(self.reranker)
+        ranked = view.retriever.search(questions, max(k, read), filter)
+        passages = view.index.passages([item.row for items in ranked for item in items[:read]])
         return [
-            rerank(self.reranker, corrected(question), items, passages)[:k]
+            rerank(self.reranker, corrected(question), items, passages, read)[:k]
             for question, items in zip(questions, ranked, strict=True)
         ]
 

@@ -64,6 +64,7 @@ KINDS = Registry(
     "kind of retriever",
     {
         "cross-encoder": "training.cross_encoder:KIND",
+        "distilled": "training.distilled:KIND",
         "late-interaction": "training.late_interaction:KIND",
         "static": "training.static:KIND",
         "transformer": "training.transformer:KIND",

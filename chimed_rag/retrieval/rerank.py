@@ -1,14 +1,16 @@
 """The slot for a reranker, which reads the query with each of the best passages and orders them anew.
 
-Not covered: the models (`cross_encoder`, and whatever the registry names). None ships yet. What was tried, over the 50
-best of the adapted encoder fused with BM25 (nDCG@10, 2,984 patient questions): soft matching between the n-grams of
-question and passage (after K-NRM, Xiong et al. 2017) with a small network trained on lists of openly licensed replies.
-With features standardised within each list .311 -> .328, of which all but .005 came from the length of the passage;
-with absolute features .309 -> .298, and .279 where our own consultations were among the lists. Fitted to the evaluation
-questions themselves (4 folds, only to see what such features could reach): .327 without length, .361 with it. Later,
-with what replies gain (`encoders.manner`), also by coverage of the question's n-grams, soft matches and likeness to the
-other candidates: among the replies alone .413 -> .426 by logistic regression as by trees, and no such feature added
-with a weight of its own gains .004; among all .331 -> .350 and .359, most of it from telling replies from articles.
+Not covered: the models: one that comes with the package (`windows`), and cross-encoders (`cross_encoder`).
+
+Tried before there was one that ships, over the 50 best of the adapted encoder fused with BM25 (nDCG@10, 2,984 patient
+questions): soft matching between the n-grams of question and passage (after K-NRM, Xiong et al. 2017) with a small
+network trained on lists of openly licensed replies. With features standardised within each list .311 -> .328, of which
+all but .005 came from the length of the passage; with absolute features .309 -> .298, and .279 where our own
+consultations were among the lists. Fitted to the evaluation questions themselves (4 folds, only to see what such
+features could reach): .327 without length, .361 with it. Later, with what replies gain (`encoders.manner`), also by
+coverage of the question's n-grams, soft matches and likeness to the other candidates: among the replies alone .413 ->
+.426 by logistic regression as by trees, and no such feature added with a weight of its own gains .004; among all .331
+-> .350 and .359, most of it from telling replies from articles.
 """
 
 from __future__ import annotations
@@ -26,10 +28,18 @@ from chimed_rag.records import RankEntry
 from chimed_rag.registry import rerankers
 from chimed_rag.retrieval.retrievers import Ranked
 
+DEPTH = 50
+"""How many passages a reranker reads that does not say."""
+
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Scores passages for a query; larger is better. May be called from several threads at once."""
+    """Scores passages for a query; larger is better. May be called from several threads at once.
+
+    One that tells only part of what the retrievers know may also say, as `beside_fused`, what its score weighs beside a
+    passage's fused score as a share of the best; without it, its scores alone make the order. And it may say, as
+    `depth`, how many passages are worth its time.
+    """
 
     name: str
 
@@ -69,6 +79,11 @@ def load_reranker(name_or_path: str | Path | Reranker, **settings: Any) -> Reran
     return cast("Reranker", rerankers.make(kind, given))
 
 
+def depth_of(reranker: Reranker) -> int:
+    """How many of the best passages a reranker reads, where the configuration does not say."""
+    return int(getattr(reranker, "depth", DEPTH))
+
+
 def passage_text(stored: StoredChunk) -> str:
     """What a reranker reads of a passage: its document's names, its headings and its text, as the retrievers saw it.
 
@@ -78,21 +93,47 @@ def passage_text(stored: StoredChunk) -> str:
 
 
 def rerank(
-    reranker: Reranker, query: str, ranked: Sequence[Ranked], passages: Mapping[int, StoredChunk]
+    reranker: Reranker,
+    query: str,
+    ranked: Sequence[Ranked],
+    passages: Mapping[int, StoredChunk],
+    most: int | None = None,
 ) -> list[Ranked]:
-    """The ranked chunks ordered by (−reranker's score, chunk id), its rank and score noted in `ranks`.
+    """The ranked chunks ordered by (−score, chunk id), with the reranker's own rank and score noted in `ranks`.
+
+    The score is the reranker's, or, where it says what that weighs beside the fused one (`Reranker`), both added up.
+
+    Args:
+        reranker, query: who reads, and for which question.
+        ranked: by descending fused score.
+        passages: those that are read, by row.
+        most: only so many are read; the others follow in their order, as far below as they were.
 
     Raises:
         InputError: the reranker did not give one finite score for each passage.
     """
+    ranked, rest = ranked[:most], ranked[len(ranked[:most]) :]
     scores = [float(score) for score in reranker.score(query, [passage_text(passages[item.row]) for item in ranked])]
     if len(scores) != len(ranked) or not all(map(isfinite, scores)):
         raise InputError(
             f"reranker {reranker.name!r} gave {len(scores)} scores for {len(ranked)} "
             "passages, or one that is not finite"
         )
-    order = sorted(zip(scores, ranked, strict=True), key=lambda pair: (-pair[0], passages[pair[1].row].chunk.id))
-    return [
-        item._replace(score=score, ranks={**item.ranks, reranker.name: RankEntry(rank=rank, score=score)})
-        for rank, (score, item) in enumerate(order, 1)
+    ids = [passages[item.row].chunk.id for item in ranked]
+    places = sorted(range(len(ranked)), key=lambda place: (-scores[place], ids[place]))
+    noted = {place: RankEntry(rank=rank, score=scores[place]) for rank, place in enumerate(places, 1)}
+    weight = getattr(reranker, "beside_fused", None)
+    totals = scores if weight is None else _totals([item.score for item in ranked], scores, float(weight))
+    order = sorted(range(len(ranked)), key=lambda place: (-totals[place], ids[place]))
+    found = [
+        ranked[place]._replace(score=totals[place], ranks={**ranked[place].ranks, reranker.name: noted[place]})
+        for place in order
     ]
+    below = found[-1].score - ranked[-1].score if found else 0.0
+    return found + [item._replace(score=item.score + below) for item in rest]
+
+
+def _totals(fused: Sequence[float], scores: Sequence[float], weight: float) -> list[float]:
+    best = max(fused, default=0.0)
+    shares = [score / best if best > 0 else 0.0 for score in fused]
+    return [share + weight * score for share, score in zip(shares, scores, strict=True)]

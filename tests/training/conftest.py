@@ -75,3 +75,42 @@ def tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The made-up data, where the tiny configurations look for it."""
     monkeypatch.setenv("TINY", str(tiny_folder))
     return tiny_folder
+
+
+@pytest.fixture(scope="session")
+def teacher(tiny_folder: Path) -> Path:
+    """A BERT with random weights that reads the made-up data by pieces: what the kind `distilled` learns from."""
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra `train`)")
+    pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed (extra `train`)")
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    texts = [text for _, _, questions, passage in facts() for text in (*questions, passage)]
+    characters = sorted(set("".join(texts)) | set("高血压▁query: passage: "))
+    vocabulary = [(piece, 0.0) for piece in special] + [(character, -6.0) for character in characters]
+    pieces = [*DISEASES, *SPANS, "有什么表现", "怎么治", "高血压"]  # no text has the last
+    vocabulary += [(piece, -5.0) for piece in pieces]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=3))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=False)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    plain, folder = tiny_folder / "teacher_plain", tiny_folder / "teacher"
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=64, pad_token_id=1, initializer_range=0.3,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        BertModel(config, add_pooling_layer=False).save_pretrained(plain)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>",
+        pad_token="<pad>", unk_token="<unk>", model_max_length=64,
+    ).save_pretrained(plain)  # fmt: skip
+    modules = [Transformer(str(plain), max_seq_length=64), Pooling(32, pooling_mode="mean"), Normalize()]
+    prompts = {"query": "query: ", "document": "passage: "}
+    SentenceTransformer(modules=modules, prompts=prompts).save(str(folder), create_model_card=False)
+    return folder
