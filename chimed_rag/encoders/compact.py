@@ -28,8 +28,8 @@ _VERSION = 1
 _PADDED_TOKENS = 768
 """Tokens in one pass, padding included: of 256 to 1,536 the fastest."""
 _EPSILON = np.float32(1e-12)
-_HIGHEST = np.float32(60)
-"""Of an attention's logits: e to the 60th is far from what float32 holds."""
+_HIGHEST = np.float32(80)
+"""Of an attention's logits: float32 holds e to the 88th."""
 
 Floats = NDArray[np.float32]
 
@@ -67,18 +67,21 @@ class CompactTransformer:
         tensors, card = _read(folder)
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-            self._heads, self.longest = int(card["heads"]), int(card["longest"])
-            self._codes, self._scales = tensors["words"], tensors["words.scales"]
-            self._positions, self._segments = tensors["positions"], tensors["segments"]
-            self._norm, self._shift = tensors["norm"], tensors["shift"]
-            self._layers = [_layer(tensors, f"layers.{n}.", self._heads) for n in range(int(card["layers"]))]
-            self._head, self._head_bias = _matrix(tensors, "head"), tensors["head_bias"]
-        except Exception as error:  # tokenizers raises bare exceptions of its own; a missing tensor is a KeyError
-            raise EncoderError(f"{folder}: the model cannot be loaded: {error}; copy it again") from error
+        except Exception as error:  # tokenizers raises bare exceptions of its own
+            raise EncoderError(f"{folder / TOKENIZER} cannot be read: {error}; copy it again") from error
+        if problem := _fault(tensors, card, self._tokenizer.get_vocab_size()):
+            raise EncoderError(f"{folder}: {problem}; copy it again from where the model came from")
+        self._heads, self.longest = card["heads"], card["longest"]
         self._tokenizer.enable_truncation(self.longest)
+        self._tokenizer.no_padding()
+        self._codes, self._scales = tensors["words"], tensors["words.scales"]
+        self._positions, self._segments = tensors["positions"], tensors["segments"]
+        self._norm, self._shift = tensors["norm"], tensors["shift"]
+        self._layers = [_layer(tensors, f"layers.{n}.", self._heads) for n in range(card["layers"])]
+        self._head, self._head_bias = _matrix(tensors, "head"), tensors["head_bias"]
         self.dimension = len(self._head_bias)
         digest = hashlib.sha256(f"compact {_VERSION}\0".encode())
-        for name in (WEIGHTS, TOKENIZER):
+        for name in (WEIGHTS, TOKENIZER, CARD):
             digest.update((folder / name).read_bytes())
         self.fingerprint = digest.hexdigest()
 
@@ -120,7 +123,7 @@ class CompactTransformer:
         weights += hidden
         np.minimum(weights, _HIGHEST, out=weights)  # instead of less the row's highest: numpy is slow at short rows
         np.exp(weights, out=weights)
-        weights /= weights.sum(axis=3, keepdims=True) + _EPSILON
+        weights /= weights.sum(axis=3, keepdims=True) + np.finfo(np.float32).tiny
         seen = (weights @ values).transpose(0, 2, 1, 3).reshape(count * width, -1)
         states += seen @ layer.out
         states += layer.out_bias
@@ -172,6 +175,15 @@ def _layer(tensors: Mapping[str, NDArray[Any]], prefix: str, heads: int) -> _Lay
     return _Layer(**matrices, **rest)
 
 
+def is_compact_folder(folder: Path) -> bool:
+    """Whether a folder says that it holds a model of this kind."""
+    try:
+        card = json.loads((folder / CARD).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(card, dict) and card.get("kind") == "compact"
+
+
 def _read(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     for name in (WEIGHTS, TOKENIZER, CARD):
         if not (folder / name).is_file():
@@ -185,3 +197,38 @@ def _read(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     if not isinstance(card, dict) or card.get("kind") != "compact" or card.get("version") != _VERSION:
         raise EncoderError(f"{folder / CARD} is no card of a compact transformer, version {_VERSION}")
     return tensors, card
+
+
+def _fault(tensors: Mapping[str, NDArray[Any]], card: Mapping[str, Any], words: int) -> str | None:
+    """What is wrong with a model's card and tensors, if anything is."""
+    counts = [card.get(name) for name in ("layers", "heads", "longest")]
+    if not all(isinstance(count, int) and count > 0 for count in counts):
+        return f"layers, heads and longest in {CARD} are {counts}, not three positive numbers"
+    layers, heads, longest = (int(count or 0) for count in counts)
+    width = tensors["segments"].shape[-1] if "segments" in tensors else 0
+    dimension = len(tensors.get("head_bias", ()))
+    if width == 0 or width % heads:
+        return f"vectors of {width} numbers cannot be shared by {heads} heads"
+    due = {"segments": (2, width), "norm": (width,), "shift": (width,), "head_bias": (dimension,)}
+    matrices = {"words": (words, width), "head": (dimension, width)}
+    for prefix in (f"layers.{n}." for n in range(layers)):
+        units = len(tensors.get(prefix + "up_bias", ()))
+        matrices |= {prefix + "qkv": (3 * width, width), prefix + "out": (width, width)}
+        matrices |= {prefix + "up": (units, width), prefix + "down": (width, units)}
+        due |= {f"{prefix}{name}_bias": (matrices[prefix + name][0],) for name in ("qkv", "out", "up", "down")}
+        due |= {f"{prefix}{place}_{what}": (width,) for place in ("first", "second") for what in ("norm", "shift")}
+    due |= matrices | {f"{name}.scales": shape[:1] for name, shape in matrices.items()}
+    for name, shape in due.items():
+        found, kind = tensors.get(name), "int8" if name in matrices else "float32"
+        if found is None or found.shape != shape or str(found.dtype) != kind:
+            return f"the tensor {name!r} is missing, or is not {kind} of shape {shape}"
+        if not np.isfinite(found).all():
+            return f"the tensor {name!r} holds NaN or infinity"
+    positions = tensors.get("positions")
+    if (
+        positions is None
+        or str(positions.dtype) != "float32"
+        or positions.shape != (max(len(positions), longest), width)
+    ):
+        return f"the tensor 'positions' is missing, or is not float32 with {longest} rows or more of {width}"
+    return None if np.isfinite(positions).all() else "the tensor 'positions' holds NaN or infinity"

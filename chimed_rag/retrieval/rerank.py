@@ -20,6 +20,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
+from chimed_rag.encoders.compact import is_compact_folder
 from chimed_rag.encoders.hub import HUB_NAME
 from chimed_rag.errors import EncoderError, InputError, UnknownNameError
 from chimed_rag.indexing.lexical import index_text
@@ -51,8 +52,8 @@ def load_reranker(name_or_path: str | Path | Reranker, **settings: Any) -> Reran
     """The reranker that a user means.
 
     Args:
-        name_or_path: a name of the registry, a folder of a cross-encoder, one on the hub ("owner/name" or
-            "owner/name@revision"), or a reranker, which is given back as it is.
+        name_or_path: a name of the registry, a folder of a cross-encoder or of a model for `windows`, a cross-encoder
+            on the hub ("owner/name" or "owner/name@revision"), or a reranker, which is given back as it is.
         settings: keyword arguments of its class.
 
     Raises:
@@ -69,6 +70,8 @@ def load_reranker(name_or_path: str | Path | Reranker, **settings: Any) -> Reran
     kind, given = "cross-encoder", {"path": name, **settings}
     if isinstance(name_or_path, str) and name in rerankers:
         kind, given = name, settings
+    elif is_compact_folder(Path(name).expanduser()):
+        kind = "windows"
     elif not Path(name).expanduser().is_dir() and not HUB_NAME.fullmatch(name):
         if Path(name).name == name:
             raise UnknownNameError(

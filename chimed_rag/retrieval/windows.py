@@ -114,6 +114,10 @@ def _divided(passage: str) -> tuple[list[str], str]:
     """The lines at the beginning that look like a title or headings, and the rest."""
     lines = passage.split("\n")
     count = 0
-    while count < min(_MOST_NAMES, len(lines) - 1) and len(lines[count]) <= _NAME and not lines[count].endswith(_ENDS):
+    while count < min(_MOST_NAMES, len(lines) - 1) and _is_name(lines[count]):
         count += 1
     return lines[:count], "\n".join(lines[count:])
+
+
+def _is_name(line: str) -> bool:
+    return 0 < len(line.strip()) <= _NAME and not line.endswith(_ENDS)

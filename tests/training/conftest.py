@@ -105,7 +105,11 @@ def teacher(tiny_folder: Path) -> Path:
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        BertModel(config, add_pooling_layer=False).save_pretrained(plain)
+        model = BertModel(config, add_pooling_layer=False)
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # biases and normalisations, else all 0 and 1
+                parameter.data += 0.1 * torch.randn_like(parameter)
+        model.save_pretrained(plain)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>",
         pad_token="<pad>", unk_token="<unk>", model_max_length=64,
