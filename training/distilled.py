@@ -51,7 +51,7 @@ class DistilledSettings(RetrieverSettings):
             GB 2312 and no ASCII character.
         longest: tokens that the student can read.
         longest_question: characters of a question that count.
-        windows: of a passage that are read at most, drawn by chance.
+        windows, window: of a passage that are read at most, drawn by chance; and how many characters each has.
         tokens: of a batch, padding included; a batch holds texts of like length.
         learning: how long and how fast; its `batch_size` stays 1, a batch being what `tokens` says.
         device: `auto`, `cpu` or `cuda`.
@@ -65,6 +65,7 @@ class DistilledSettings(RetrieverSettings):
     longest: int = Field(96, ge=8)
     longest_question: int = Field(120, ge=8)
     windows: int = Field(2, ge=1)
+    window: int = Field(64, ge=8)
     tokens: int = Field(2600, ge=64)
     learning: Optimisation = Optimisation(batch_size=1, epochs=3.0, learning_rate=5e-4, warmup=0.03)
     device: Device = "auto"
@@ -112,7 +113,7 @@ def _texts(settings: DistilledSettings, pairs: Sequence[Pair]) -> Texts:
     questions = dict.fromkeys(pair.query[: settings.longest_question] for pair in pairs)
     rng, windows = random.Random(settings.seed), dict[str, None]()  # noqa: S311
     for passage in dict.fromkeys(pair.passage for pair in pairs):
-        found = readable(passage)
+        found = readable(passage, settings.window)
         windows |= dict.fromkeys(rng.sample(found, min(settings.windows, len(found))))
     return Texts(list(questions), list(windows))
 

@@ -18,7 +18,7 @@ from chimed_rag.indexing.segment import Head, StoredChunk
 from chimed_rag.records import Chunk, RankEntry
 from chimed_rag.retrieval.rerank import Reranker, load_reranker, rerank
 from chimed_rag.retrieval.retrievers import Ranked
-from chimed_rag.retrieval.windows import LONGEST, WindowReranker, best_windows, readable, windows
+from chimed_rag.retrieval.windows import LONGEST, SHIPPED, WindowReranker, best_windows, readable, windows
 from tests.contracts.reranker_contract import PASSAGES, QUERY, RerankerContract
 from tests.tiny_compact import make
 
@@ -225,7 +225,7 @@ def test_in_the_flow(ward: Path, reranker: WindowReranker) -> None:
     assert own == pytest.approx(reranker.score("布洛芬的禁忌", texts), abs=1e-5)
     assert sorted(e.ranks["windows"].rank for e in found) == list(range(1, len(found) + 1))
     assert [e.score for e in found] == sorted((e.score for e in found), reverse=True)
-    shares = [e.score - score for e, score in zip(found, own, strict=True)]
+    shares = [e.score - WindowReranker.beside_fused * score for e, score in zip(found, own, strict=True)]
     assert max(shares) == pytest.approx(1)
     with MedQA.load(ward) as qa:
         assert {e.chunk_id for e in qa.search("布洛芬的禁忌", k=20)} == {e.chunk_id for e in found}
@@ -331,3 +331,30 @@ def test_a_blank_line_is_no_name() -> None:
 
 def test_a_folder_of_ones_own_is_known_by_its_card(folder: Path) -> None:
     assert isinstance(load_reranker(str(folder)), WindowReranker)
+
+
+# --- the model in the wheel ------------------------------------------------------------------------------------------
+
+
+class TestTheShippedOne(RerankerContract):
+    @pytest.fixture
+    def reranker(self) -> WindowReranker:
+        return WindowReranker()
+
+    @pytest.mark.parametrize(
+        ("asked", "right", "wrong"),
+        [
+            ("拉肚子怎么办", "腹泻患者应注意补充水分和电解质。", "便秘患者应多吃蔬菜和水果。"),
+            ("孩子身上起红点发痒", "小儿荨麻疹表现为皮肤风团和瘙痒。", "小儿肺炎表现为咳嗽和气促。"),
+            ("老是睡不着", "失眠症的治疗以改善睡眠习惯为主。", "痔疮患者应保持大便通畅。"),
+            ("血糖高吃什么药", "二甲双胍是2型糖尿病的首选药物。", "硝苯地平用于治疗高血压。"),
+        ],
+    )
+    def test_it_knows_clinical_words_for_lay_ones(
+        self, reranker: WindowReranker, asked: str, right: str, wrong: str
+    ) -> None:
+        found, other = reranker.score(asked, [right, wrong])
+        assert found > other + 0.05
+
+    def test_its_notice_comes_with_it(self) -> None:
+        assert "MIT License" in (SHIPPED / "NOTICE").read_text("utf-8")
