@@ -115,7 +115,8 @@ def rerank(
     Raises:
         InputError: the reranker did not give one finite score for each passage.
     """
-    ranked, rest = ranked[:most], ranked[len(ranked[:most]) :]
+    cut = len(ranked) if most is None else most
+    ranked, rest = ranked[:cut], ranked[cut:]
     scores = [float(score) for score in reranker.score(query, [passage_text(passages[item.row]) for item in ranked])]
     if len(scores) != len(ranked) or not all(map(isfinite, scores)):
         raise InputError(
