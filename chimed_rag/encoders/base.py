@@ -218,3 +218,12 @@ def _make(kind: str, settings: dict[str, Any]) -> Encoder:
 
 def _side(spec: EncoderSpec) -> str:
     return f"{spec.name} ({spec.kind}, dimension {spec.dimension}, fingerprint {spec.fingerprint[:16]})"
+
+
+def says_kind(folder: Path, kind: str) -> bool:
+    """Whether the config.json of a folder says that it holds a model of this kind of ours."""
+    try:
+        card = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(card, dict) and card.get("kind") == kind

@@ -1,5 +1,5 @@
-"""A small transformer read with numpy alone: BERT's layers (Devlin et al. 2019, arXiv:1810.04805) with ReLU, whose
-vectors tell whether a text answers a question.
+"""A small transformer computed in numpy, without torch: BERT's layers (Devlin et al. 2019, arXiv:1810.04805) with
+ReLU, whose vectors tell whether a text answers a question.
 
 Two kinds of text are told apart by BERT's segment embedding: questions and passages. Matrices are stored as int8 with a
 scale for each row. Not covered: making such a model (the training stage `retriever`, kind `distilled`), and which
@@ -8,7 +8,6 @@ texts are worth reading (`retrieval.windows`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chimed_rag.encoders.base import Vectors, normalised, well_formed
+from chimed_rag.encoders.base import Vectors, normalised, says_kind, well_formed
 from chimed_rag.errors import EncoderError
 
 WEIGHTS, TOKENIZER, CARD = "model.safetensors", "tokenizer.json", "config.json"
@@ -80,10 +79,6 @@ class CompactTransformer:
         self._layers = [_layer(tensors, f"layers.{n}.", self._heads) for n in range(card["layers"])]
         self._head, self._head_bias = _matrix(tensors, "head"), tensors["head_bias"]
         self.dimension = len(self._head_bias)
-        digest = hashlib.sha256(f"compact {_VERSION}\0".encode())
-        for name in (WEIGHTS, TOKENIZER, CARD):
-            digest.update((folder / name).read_bytes())
-        self.fingerprint = digest.hexdigest()
 
     def encode(self, texts: Sequence[str], segment: int) -> Vectors:
         """The texts' vectors of length 1, shape (n, dimension); those of a text without a token are zero.
@@ -177,11 +172,7 @@ def _layer(tensors: Mapping[str, NDArray[Any]], prefix: str, heads: int) -> _Lay
 
 def is_compact_folder(folder: Path) -> bool:
     """Whether a folder says that it holds a model of this kind."""
-    try:
-        card = json.loads((folder / CARD).read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(card, dict) and card.get("kind") == "compact"
+    return says_kind(folder, "compact")
 
 
 def _read(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

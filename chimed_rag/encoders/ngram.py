@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from chimed_rag.encoders.base import EncoderSpec, Vectors, normalised
+from chimed_rag.encoders.base import EncoderSpec, Vectors, normalised, says_kind
 from chimed_rag.encoders.manner import Manner
 from chimed_rag.encoders.ngrams import Bags, Vocabulary
 from chimed_rag.errors import EncoderError
@@ -164,11 +164,7 @@ def ngram_encoder(path: str | Path | None = None) -> NgramEncoder:
 
 def is_ngram_folder(folder: Path) -> bool:
     """Whether a folder says that it holds an encoder of this kind."""
-    try:
-        card = json.loads((folder / CARD).read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(card, dict) and card.get("kind") == "ngram"
+    return says_kind(folder, "ngram")
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -168,15 +168,6 @@ def test_what_is_added_to_all_logits_changes_nothing(folder: Path, tmp_path: Pat
     np.testing.assert_allclose(there.encode(TEXTS, PASSAGE), here.encode(TEXTS, PASSAGE), atol=1e-5)
 
 
-def test_the_fingerprint_tells_models_apart(folder: Path, tmp_path: Path, model: CompactTransformer) -> None:
-    assert re.fullmatch("[0-9a-f]{64}", model.fingerprint)
-    assert CompactTransformer(Path(shutil.copytree(folder, tmp_path / "copy"))).fingerprint == model.fingerprint
-    assert CompactTransformer(make(tmp_path / "other", seed=1)).fingerprint != model.fingerprint
-    bare = make(tmp_path / "bare", template=False)
-    assert (bare / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
-    assert CompactTransformer(bare).fingerprint != model.fingerprint
-
-
 # --- folders that cannot be used -------------------------------------------------------------------------------------
 
 
@@ -273,11 +264,3 @@ def test_padding_that_the_tokenizer_brings_along_does_not_count(folder: Path, tm
     (padding / TOKENIZER).write_text(json.dumps(form), "utf-8")
     model, other = CompactTransformer(folder), CompactTransformer(padding)
     np.testing.assert_allclose(other.encode(TEXTS, PASSAGE), model.encode(TEXTS, PASSAGE), atol=1e-6)
-    assert other.fingerprint != model.fingerprint
-
-
-def test_the_card_is_part_of_the_fingerprint(folder: Path, tmp_path: Path) -> None:
-    other = altered(folder, tmp_path / "other", {})
-    card = json.loads((other / CARD).read_text("utf-8"))
-    (other / CARD).write_text(json.dumps(card | {"heads": 2}), "utf-8")
-    assert CompactTransformer(other).fingerprint != CompactTransformer(folder).fingerprint
