@@ -112,7 +112,7 @@ def load_options(system: System) -> dict[str, Any]:
     from chimed_rag.config import Config
 
     mode = "hybrid" if system.search == "fused" else system.search
-    settings: dict[str, Any] = {"retrieval": {"mode": mode}}
+    settings: dict[str, Any] = {"retrieval": {"mode": mode, "reranker": None}}
     if system.reply_weight is not None:
         settings["retrieval"]["reply_weight"] = float(system.reply_weight)
     if not system.rewriting:

@@ -164,7 +164,7 @@ def _opened(work: str, storage: str, mode: str) -> MedQA:
     from chimed_rag.config import Config, Retrieval
     from chimed_rag.medqa import MedQA
 
-    return MedQA.load(Path(work) / storage, config=Config(retrieval=Retrieval(mode=mode)))
+    return MedQA.load(Path(work) / storage, config=Config(retrieval=Retrieval(mode=mode, reranker=None)))
 
 
 def run_ours(

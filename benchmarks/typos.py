@@ -56,7 +56,7 @@ def gains(index: Path, mode: str, typos: bool, queries: Mapping[str, str], qrels
     from chimed_rag.evaluation.metrics.ranking import ranking_metrics
     from chimed_rag.evaluation.retrievers import document_search
 
-    config = Config(retrieval=Retrieval(mode=mode), rewriting=Rewriting(typos=typos))
+    config = Config(retrieval=Retrieval(mode=mode, reranker=None), rewriting=Rewriting(typos=typos))
     with MedQA.load(index, config=config) as qa:
         search = document_search(qa)
         rankings = {key: [document for document, _ in search(text, 10)] for key, text in queries.items()}

@@ -58,7 +58,7 @@ GeneratorOption = Annotated[
 ]
 
 RerankerOption = Annotated[
-    str | None, typer.Option("--reranker", help="A name, or a cross-encoder's folder or hub name.")
+    str | None, typer.Option("--reranker", help="A name, a cross-encoder's folder or hub name, or none.")
 ]
 EncoderOption = Annotated[
     str | None,

@@ -110,7 +110,7 @@ def replay(
 
     entry = find(log, id)
     path = index or STARTER_INDEX
-    made_with = {"generator": generator or entry["generator"], "reranker": entry["reranker"]}
+    made_with = {"generator": generator or entry["generator"], "reranker": entry["reranker"] or "none"}
 
     def ask(question: str, config: Config) -> Answer:
         with MedQA(path, **made_with, config=config) as qa:

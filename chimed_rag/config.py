@@ -76,9 +76,9 @@ class Retrieval(_Settings):
     rrf_k: int = Field(60, ge=0)
     dense_weight: float | None = Field(None, ge=0)
     """Weight of the dense list beside lexical = 1; None takes the encoder's own for the fusion chosen."""
-    reranker: str | None = None
-    """A reranker's name ("windows" comes with the package), or the folder or hub name of a cross-encoder; None leaves
-    the fused order."""
+    reranker: str | None = "auto"
+    """A reranker's name ("windows" comes with the package), or the folder or hub name of a cross-encoder; "none" or
+    None leaves the fused order, which is faster. "auto" is "windows" in the mode "hybrid", else "none"."""
     filler_weight: float = Field(0.5, ge=0)
     """Lexical weight of words that only politeness, time and grammar put into a question, beside 1 for its content."""
     clinical_weight: float = Field(0.6, ge=0)

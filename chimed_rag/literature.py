@@ -286,9 +286,11 @@ def configured(config: Config | str | Path | None) -> Config:
 
 
 def ready_reranker(given: str | Path | Reranker | None, config: Config) -> Reranker | None:
-    """The reranker that is given, or else the one that the configuration names, loaded."""
+    """The reranker that is given, or else the one that the configuration means, loaded; None for "none"."""
     meant = given if given is not None else config.retrieval.reranker
-    if meant is None:
+    if meant == "auto":
+        meant = "windows" if config.retrieval.mode == "hybrid" else None
+    if meant is None or meant == "none":
         return None
     from chimed_rag.retrieval.rerank import load_reranker
 

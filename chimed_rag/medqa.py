@@ -75,8 +75,9 @@ class MedQA(Literature):
         generator: "extractive", which quotes; the folder or hub name of a causal language model; the address of an
             OpenAI-style server ("http://llm:8000/v1"); "auto", the best of these that there is (`generation.choosing`);
             or an object with `name` and `generate`.
-        reranker: a name, the folder or hub name of a cross-encoder, or an object with `name` and `score`; None takes
-            what the configuration names (`retrieval.reranker`), which is none by default.
+        reranker: a name, the folder or hub name of a cross-encoder, or an object with `name` and `score`; "none" for
+            the fused order. None takes what the configuration names (`retrieval.reranker`): by default "windows",
+            which comes with the package.
         config: a `Config`, or the path of a YAML file.
         encoder: the encoder object that the index was built with, if it was one of your own, or the folder in which
             its model lies now, if that was moved.

@@ -96,7 +96,11 @@ def test_asking_with_a_broken_encoder(index: Path, how: str) -> None:
 
 def test_a_question_the_encoder_knows_nothing_of(index: Path) -> None:
     """Passages that all tie at 0 are not fused: the order is that of the words alone."""
-    with MedQA.load(index, encoder=Spoilt(queries="zero")) as blind, MedQA.load(index, encoder=Spoilt()) as seeing:
+    plain: dict[str, Any] = {"reranker": "none"}
+    with (
+        MedQA.load(index, encoder=Spoilt(queries="zero"), **plain) as blind,
+        MedQA.load(index, encoder=Spoilt(), **plain) as seeing,
+    ):
         found = blind.search("血钾的参考范围", k=3)
         assert found[0].document_id == "potassium"
         assert all(set(item.ranks) == {"lexical"} for item in found)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from chimed_rag import MedQA
 from chimed_rag.cli_audit import audit, replay
-from chimed_rag.config import Config, Retrieval
+from chimed_rag.config import Audit, Config, Retrieval
 from chimed_rag.errors import ChiMedError
 from chimed_rag.indexing.manifest import read_manifest
 from chimed_rag.safety.audit import AuditLog, index_details
@@ -34,7 +34,11 @@ def recorded(ward: Path, tmp_path: Path) -> tuple[Path, list[str]]:
     folder = tmp_path / "audit"
     log = AuditLog(folder)
     with MedQA.load(ward) as qa:
-        details = {**index_details(read_manifest(ward), ward.name), "config": qa.config.model_dump(mode="json")}
+        details = {
+            **index_details(read_manifest(ward), ward.name),
+            "reranker": qa.reranker.name,
+            "config": qa.config.model_dump(mode="json"),
+        }
         ids = [
             log.record(qa.ask(question), question=question, details={**details, "user": user})
             for question, user in zip(QUESTIONS, ("甲", "乙"), strict=True)
@@ -131,6 +135,16 @@ class TestReplay:
         id = AuditLog(folder).record(answer, question=question, details=details)
         done = chimed("replay", id, "--audit", folder, "--index", ward, "--json")
         assert json.loads(done.stdout)["differences"] == []
+
+    def test_what_was_asked_without_a_reranker_is_asked_again_without(self, ward: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "log"
+        config = Config(audit=Audit(folder=str(folder)))
+        with MedQA.load(ward, reranker="none", config=config) as qa:
+            qa.ask("布洛芬一天最多吃几次")
+        (one,) = json.loads(chimed("audit", "list", folder, "--json").stdout)["answers"]
+        done = chimed("replay", one["id"], "--audit", folder, "--index", ward, "--json")
+        report = json.loads(done.stdout)
+        assert report["same"] and report["causes"] == []
 
     def test_another_index_differs_and_says_why(
         self, recorded: tuple[Path, list[str]], ward: Path, tmp_path: Path

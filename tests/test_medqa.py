@@ -134,7 +134,7 @@ def test_explain_says_which_terms_and_which_ranks(qa):
     explanation = qa.explain("孕妇能吃布洛芬吗", k=2)
     first = explanation.evidence[0]
     assert {"布洛", "洛芬"} <= set(first.matched)
-    assert set(first.evidence.ranks) == {"dense", "lexical"}
+    assert set(first.evidence.ranks) == {"dense", "lexical", "windows"}
     assert set(explanation.absent) == {t for t in explanation.terms if all(t not in _terms_of(qa, d) for d in IDS)}
     # ln(1 + (N - n + 0.5) / (n + 0.5)): a term in fewer passages weighs more.
     assert explanation.terms["能吃"] > explanation.terms["洛芬"]
@@ -153,11 +153,11 @@ def _terms_of(qa, document_id):
 def test_modes_and_budget(ward):
     for mode in ("dense", "lexical", "hybrid"):
         with MedQA.load(ward, config=Config(retrieval=Retrieval(mode=mode))) as qa:
-            expected = {"dense", "lexical"} if mode == "hybrid" else {mode}
+            expected = {"dense", "lexical", "windows"} if mode == "hybrid" else {mode}
             assert set(qa.search("布洛芬退热", k=1)[0].ranks) == expected
     with MedQA.load(ward, config=Config(evidence=EvidenceBudget(passages=1))) as qa:
         assert len(qa.ask("布洛芬的用法用量").evidence) == 1
-    rrf = Config(retrieval=Retrieval(fusion="rrf", dense_weight=1.0))
+    rrf = Config(retrieval=Retrieval(fusion="rrf", dense_weight=1.0, reranker="none"))
     with MedQA.load(ward, config=rrf) as qa:
         top = qa.search("布洛芬退热", k=1)[0]
         assert top.score == pytest.approx(sum(1 / (60 + entry.rank) for entry in top.ranks.values()))
@@ -213,6 +213,24 @@ def test_the_reranker_slot_orders_anew(ward):
         lengths = [len(e.text) for e in found]
         assert lengths == sorted(lengths, reverse=True)
         assert [e.ranks["longest"].rank for e in found] == [1, 2, 3]
+
+
+def test_a_reranker_comes_with_the_package_and_can_be_left_out(ward):
+    with MedQA.load(ward) as qa:
+        assert qa.reranker.name == "windows"
+        assert all("windows" in evidence.ranks for evidence in qa.search("布洛芬", k=3))
+    for options in (
+        {"reranker": "none"},
+        {"config": Config(retrieval=Retrieval(reranker="none"))},
+        {"config": Config(retrieval=Retrieval(reranker=None))},
+        {"config": Config(retrieval=Retrieval(mode="lexical"))},
+        {"config": Config(retrieval=Retrieval(mode="dense"))},
+    ):
+        with MedQA.load(ward, **options) as qa:
+            assert qa.reranker is None
+            assert not any("windows" in evidence.ranks for evidence in qa.search("布洛芬", k=3))
+    with MedQA.load(ward, config=Config(retrieval=Retrieval(mode="lexical", reranker="windows"))) as qa:
+        assert qa.reranker.name == "windows"
 
 
 def test_names_that_are_not_there(ward, tmp_path):

@@ -17,6 +17,7 @@ where it has .177; so what the teacher knows lies in the context.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ class WindowReranker:
     beside_fused = 1.25
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self._model = CompactTransformer(SHIPPED if path is None else Path(path).expanduser())
+        self._model = _shipped() if path is None else CompactTransformer(Path(path).expanduser())
 
     def score(self, query: str, passages: Sequence[str]) -> list[float]:
         """One score for each passage, in [-1, 1]; larger is better."""
@@ -61,6 +62,12 @@ class WindowReranker:
         asked = self._model.encode([query], QUESTION)[0]
         read = self._model.encode(best_windows(query, passages), PASSAGE)
         return [float(score) for score in read @ asked]
+
+
+@cache
+def _shipped() -> CompactTransformer:
+    """Read once: many objects of a process share it, and it is never written to."""
+    return CompactTransformer(SHIPPED)
 
 
 def readable(passage: str, longest: int = LONGEST) -> list[str]:

@@ -129,7 +129,7 @@ def test_an_index_with_a_model_folder_survives_its_move(folder: Path, tmp_path: 
     with MedQA.build(rows, index, encoder=folder) as built:
         expected = built.search("高血压", k=2)
     assert expected[0].document_id == "a"
-    assert set(expected[0].ranks) == {"dense", "lexical"}
+    assert set(expected[0].ranks) == {"dense", "lexical", "windows"}
     with MedQA.load(index) as again:
         assert again.search("高血压", k=2) == expected
     moved = folder.rename(tmp_path / "moved")

@@ -75,7 +75,7 @@ def test_cached_lists_give_what_searching_gives(tmp_path: Path) -> None:
     qa = MedQA.build(documents, tmp_path / "i")
     bench = Bench(qa._view.index, qa.encoder, queries, qrels)
     for settings in (Retrieval(), Retrieval(fusion="rrf", dense_weight=2.0), Retrieval(filler_weight=0.0)):
-        asked = MedQA.load(tmp_path / "i", config=Config(retrieval=settings))
+        asked = MedQA.load(tmp_path / "i", reranker="none", config=Config(retrieval=settings))
         for got, key in zip(bench.scores(settings), queries, strict=True):
             found = [hit.document_id for hit in asked.search_keys(queries[key], 10)]
             (relevant,) = qrels[key]

@@ -30,7 +30,7 @@ def encoder() -> NgramEncoder:
 
 def scores(encoder: NgramEncoder, folder: Path, **retrieval: object) -> dict[str, float]:
     documents = [Document(id=f"d{n}", text=text, source="made_up.jsonl") for n, text in enumerate(TEXTS)]
-    config = Config.model_validate({"retrieval": retrieval})
+    config = Config.model_validate({"retrieval": {"reranker": None, **retrieval}})
     with MedQA.build(documents, folder, encoder=encoder, adapt=False, storage="fp32", config=config) as qa:
         return {hit.document_id: hit.score for hit in qa.search(QUESTION, 4)}
 

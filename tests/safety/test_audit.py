@@ -535,7 +535,9 @@ class TestReplay:
 
     def _record(self, log: AuditLog, qa: MedQA, question: str) -> str:
         manifest = qa._view.index.manifest
-        details = {**index_details(manifest, "ward"), "config": qa.config.model_dump(mode="json")}
+        assert qa.reranker is not None
+        made_with = {"reranker": qa.reranker.name, "config": qa.config.model_dump(mode="json")}
+        details = {**index_details(manifest, "ward"), **made_with}
         return log.record(qa.ask(question), question=question, details=details)
 
     def test_the_manifest_hash_is_the_one_in_the_manifest(self, qa: MedQA) -> None:
