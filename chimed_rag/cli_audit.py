@@ -6,7 +6,7 @@ Exit codes: 0 the log is whole, the answer is the recorded one; 1 it is not. Not
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -110,7 +110,10 @@ def replay(
 
     entry = find(log, id)
     path = index or STARTER_INDEX
-    made_with = {"generator": generator or entry["generator"], "reranker": entry["reranker"] or "none"}
+    made_with: dict[str, Any] = {
+        "generator": generator or entry["generator"],
+        "reranker": entry["reranker"] or "none",
+    }
 
     def ask(question: str, config: Config) -> Answer:
         with MedQA(path, **made_with, config=config) as qa:
