@@ -24,8 +24,11 @@ QUESTION, PASSAGE = 0, 1
 """Segments: what a text is read as."""
 
 _VERSION = 1
-_PADDED_TOKENS = 768
-"""Tokens in one pass, padding included: of 256 to 1,536 the fastest."""
+_GROUP = 192
+"""Tokens, padding included, whose attention is computed together: few, so that texts of like length share their padding
+and what is computed stays in the cache. All else is computed for a whole pass: matrix products like to be large."""
+_PASS = 2048
+"""Tokens of a pass: what is kept of one takes about 12 KB."""
 _EPSILON = np.float32(1e-12)
 _HIGHEST = np.float32(80)
 """Of an attention's logits: float32 holds e to the 88th."""
@@ -87,39 +90,28 @@ class CompactTransformer:
         """
         vectors = np.zeros((len(texts), self.dimension), np.float32)
         ids = [entry.ids for entry in self._tokenizer.encode_batch(well_formed(texts), add_special_tokens=True)]
-        for places in _batches([len(tokens) for tokens in ids]):
-            width = len(ids[places[-1]])
-            padded = np.zeros((len(places), width), np.int64)
-            for row, place in enumerate(places):
-                padded[row, : len(ids[place])] = ids[place]
-            lengths = np.array([len(ids[place]) for place in places])
-            vectors[places] = self._read(padded, lengths, segment)
+        for groups in _passes([len(tokens) for tokens in ids]):
+            places = [place for group in groups for place in group]
+            vectors[places] = self._read([[ids[place] for place in group] for group in groups], segment)
         return vectors
 
-    def _read(self, ids: NDArray[np.int64], lengths: NDArray[np.int64], segment: int) -> Vectors:
-        count, width = ids.shape
-        counted = np.arange(width) < lengths[:, None]
-        states = self._codes[ids] * self._scales[ids][..., None]
-        states += self._positions[:width] + self._segments[segment]
-        states = _normed(states.reshape(count * width, -1), self._norm, self._shift)
-        hidden = np.where(counted, np.float32(0), np.float32(-1e4))[:, None, None, :]
+    def _read(self, texts: Sequence[Sequence[list[int]]], segment: int) -> Vectors:
+        groups, ids, positions = _laid_out(texts)
+        states = self._codes[ids] * self._scales[ids][:, None]
+        states += self._positions[positions]
+        states += self._segments[segment]
+        states = _normed(states, self._norm, self._shift)
         for layer in self._layers:
-            states = self._through(layer, states, hidden, count, width)
-        sums = np.matmul(counted[:, None, :].astype(np.float32), states.reshape(count, width, -1))[:, 0]
-        return normalised(sums / lengths[:, None].astype(np.float32) @ self._head + self._head_bias)
+            states = self._through(layer, states, groups)
+        means = np.concatenate([group.means(states) for group in groups])
+        return normalised(means @ self._head + self._head_bias)
 
-    def _through(self, layer: _Layer, states: Floats, hidden: Floats, count: int, width: int) -> Floats:
+    def _through(self, layer: _Layer, states: Floats, groups: Sequence[_Group]) -> Floats:
         # In place where it can be: new arrays of megabytes cost more than what is computed in them.
-        heads, size = self._heads, states.shape[1] // self._heads
-        mixed = states @ layer.qkv
-        mixed += layer.qkv_bias
-        queries, keys, values = mixed.reshape(count, width, 3, heads, size).transpose(2, 0, 3, 1, 4)
-        weights = queries @ keys.swapaxes(2, 3)
-        weights += hidden
-        np.minimum(weights, _HIGHEST, out=weights)  # instead of less the row's highest: numpy is slow at short rows
-        np.exp(weights, out=weights)
-        weights /= weights.sum(axis=3, keepdims=True) + np.finfo(np.float32).tiny
-        seen = (weights @ values).transpose(0, 2, 1, 3).reshape(count * width, -1)
+        mixed, seen = states @ layer.qkv, np.empty_like(states)
+        for group in groups:
+            mixed[group.rows] += layer.qkv_bias
+            seen[group.rows] = self._attended(mixed[group.rows], group)
         states += seen @ layer.out
         states += layer.out_bias
         states = _normed(states, layer.first_norm, layer.first_shift)
@@ -130,14 +122,77 @@ class CompactTransformer:
         states += layer.down_bias
         return _normed(states, layer.second_norm, layer.second_shift)
 
+    def _attended(self, mixed: Floats, group: _Group) -> Floats:
+        count, width = group.counted.shape
+        heads, size = self._heads, mixed.shape[1] // 3 // self._heads
+        queries, keys, values = mixed.reshape(count, width, 3, heads, size).transpose(2, 0, 3, 1, 4)
+        weights = queries @ keys.swapaxes(2, 3)
+        weights += group.hidden
+        np.minimum(weights, _HIGHEST, out=weights)  # instead of less the row's highest: numpy is slow at short rows
+        np.exp(weights, out=weights)
+        sums = (weights.reshape(-1, width) @ np.ones(width, np.float32)).reshape(count, heads, width, 1)
+        weights *= 1 / (sums + np.finfo(np.float32).tiny)
+        seen: Floats = (weights @ values).transpose(0, 2, 1, 3).reshape(count * width, -1)
+        return seen
+
+
+class _Group(NamedTuple):
+    """Texts of like length in a pass, each padded to the longest one's tokens."""
+
+    rows: slice
+    """Of the pass's states."""
+    counted: NDArray[np.bool_]
+    """Which tokens are none of the padding, shape (texts, tokens)."""
+    hidden: Floats
+    """What is added to an attention's logits."""
+
+    def means(self, states: Floats) -> Floats:
+        """Of the states of each text's tokens."""
+        counted = self.counted[:, None, :].astype(np.float32)
+        sums = np.matmul(counted, states[self.rows].reshape(*self.counted.shape, -1))[:, 0]
+        means: Floats = sums / counted.sum(axis=2)
+        return means
+
+
+def _laid_out(texts: Sequence[Sequence[list[int]]]) -> tuple[list[_Group], NDArray[np.int64], NDArray[np.int64]]:
+    """The groups of a pass, and of each of its tokens the id and the place in its text."""
+    groups: list[_Group] = []
+    ids: list[NDArray[np.int64]] = []
+    begin = 0
+    for group in texts:
+        padded = np.zeros((len(group), max(map(len, group))), np.int64)
+        for row, tokens in enumerate(group):
+            padded[row, : len(tokens)] = tokens
+        counted = np.arange(padded.shape[1]) < np.array([len(tokens) for tokens in group])[:, None]
+        hidden = np.where(counted, np.float32(0), np.float32(-1e4))[:, None, None, :]
+        groups.append(_Group(slice(begin, begin + padded.size), counted, hidden))
+        ids.append(padded)
+        begin += padded.size
+    positions = [np.broadcast_to(np.arange(padded.shape[1]), padded.shape).ravel() for padded in ids]
+    return groups, np.concatenate([padded.ravel() for padded in ids]), np.concatenate(positions)
+
+
+def _passes(lengths: Sequence[int]) -> Iterator[list[list[int]]]:
+    """Places of texts in groups of like length, shortest first, as many as make a pass; none without tokens."""
+    groups: list[list[int]] = []
+    read = 0
+    for group in _batches(lengths):
+        tokens = len(group) * lengths[group[-1]]
+        if groups and read + tokens > _PASS:
+            yield groups
+            groups, read = [], 0
+        groups.append(group)
+        read += tokens
+    if groups:
+        yield groups
+
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Places of texts of like length, shortest first; texts without tokens are left out."""
     batch: list[int] = []
     for place in sorted(range(len(lengths)), key=lengths.__getitem__):
         if not lengths[place]:
             continue
-        if batch and (len(batch) + 1) * lengths[place] > _PADDED_TOKENS:
+        if batch and (len(batch) + 1) * lengths[place] > _GROUP:
             yield batch
             batch = []
         batch.append(place)
@@ -149,7 +204,7 @@ def _normed(states: Floats, weight: Floats, shift: Floats) -> Floats:
     """Layer normalisation, in place."""
     states -= states @ np.full((states.shape[1], 1), 1 / states.shape[1], np.float32)
     spread = np.sqrt(np.einsum("ij,ij->i", states, states) / np.float32(states.shape[1]) + _EPSILON)
-    states /= spread[:, None]
+    states *= (1 / spread)[:, None]
     states *= weight
     states += shift
     return states
