@@ -5,8 +5,8 @@
 Words and neighbours are learned from the questions of training/asked; the few numbers that weigh them against the
 evidence, and the least score, from the development and seen questions of tests/starter_questions.jsonl, which other
 people wrote: the encoder has read training/asked, so its cosines say nothing there. The least score is the one below
-which `SPARED` of the answerable questions lie. Test questions are not read. Needs scikit-learn; run it after `make
-starter`.
+which `SPARED` of the answerable questions lie. Test questions are not read. Evidence comes in the fused order: the
+reranker came later. Needs scikit-learn; run it after `make starter`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
     judged = [row for row in rows_of([QUESTIONS]) if row["split"] != "test"]
     questions = [str(row["question"]) for row in judged]
     answered = np.array([bool(row["entries"]) for row in judged])
-    with MedQA(config=Config(answerability="off")) as qa:
+    with MedQA(reranker="none", config=Config(answerability="off")) as qa:
         weight = qa._view.index.lexical.inverse_document_frequency
         evidence = [answer.evidence for answer in qa.ask_many(questions)]
     x = np.array([half.features(q, found, weight) for q, found in zip(questions, evidence, strict=True)])

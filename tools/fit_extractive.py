@@ -10,7 +10,7 @@ counts twice as much as one of the starter literature. The graded ones (`graded_
 patients' questions of the shared pairs, each with eight sentences that the weights of that day put first, two more near
 the question and two by chance, graded by language models in six parts: 0 of no use, 1 on the matter, 2 answers. One
 part was graded twice, apart: Cohen's kappa .90 with linear weights. They lie here without their texts, which are not
-ours.
+ours. Passages come in the fused order, in which the graded sentences were found.
 
 Prints WEIGHTS and INTERCEPT to put into `chimed_rag/generation/extractive.py`, and by 8-fold cross-validation over
 questions how the best sentences were graded, and what a floor (`ExtractiveGenerator`) leaves of them. Needs scipy. The
@@ -66,7 +66,7 @@ def starter() -> Sentences:
     rows = [json.loads(line) for line in QUESTIONS.read_text("utf-8").splitlines()]
     asked = [row for row in rows if row["split"] != "test" and row["entries"]]
     found: list[tuple[Features, int, int, float]] = []
-    with MedQA(config=Config(answerability="off")) as qa:
+    with MedQA(reranker="none", config=Config(answerability="off")) as qa:
         weight = qa._view.index.lexical.inverse_document_frequency
         for n, (row, answer) in enumerate(zip(asked, qa.ask_many([row["question"] for row in asked]), strict=True)):
             for candidate in weighed(row["question"], answer.evidence, weight):
@@ -81,7 +81,7 @@ def graded(books: Path, data: Path) -> Sentences:
         question, document, sentence, grade = line.split("\t")
         grades.setdefault(question, {})[document, sentence] = int(grade)
     found: list[tuple[Features, int, int, float]] = []
-    with MedQA.load(books) as qa:
+    with MedQA.load(books, reranker="none") as qa:
         weight = qa._view.index.lexical.inverse_document_frequency
         for n, question in enumerate(_questions(data, grades)):
             evidence = qa.ask(question).evidence
