@@ -28,7 +28,7 @@ _GROUP = 192
 """Tokens, padding included, whose attention is computed together: few, so that texts of like length share their padding
 and what is computed stays in the cache. All else is computed for a whole pass: matrix products like to be large."""
 _PASS = 2048
-"""Tokens of a pass: what is kept of one takes about 12 KB."""
+"""Tokens of a pass, padding included: each takes about 12 KB."""
 _EPSILON = np.float32(1e-12)
 _HIGHEST = np.float32(80)
 """Of an attention's logits: float32 holds e to the 88th."""
@@ -176,7 +176,7 @@ def _passes(lengths: Sequence[int]) -> Iterator[list[list[int]]]:
     """Places of texts in groups of like length, shortest first, as many as make a pass; none without tokens."""
     groups: list[list[int]] = []
     read = 0
-    for group in _batches(lengths):
+    for group in _grouped(lengths):
         tokens = len(group) * lengths[group[-1]]
         if groups and read + tokens > _PASS:
             yield groups
@@ -187,17 +187,17 @@ def _passes(lengths: Sequence[int]) -> Iterator[list[list[int]]]:
         yield groups
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    batch: list[int] = []
+def _grouped(lengths: Sequence[int]) -> Iterator[list[int]]:
+    group: list[int] = []
     for place in sorted(range(len(lengths)), key=lengths.__getitem__):
         if not lengths[place]:
             continue
-        if batch and (len(batch) + 1) * lengths[place] > _GROUP:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
+        if group and (len(group) + 1) * lengths[place] > _GROUP:
+            yield group
+            group = []
+        group.append(place)
+    if group:
+        yield group
 
 
 def _normed(states: Floats, weight: Floats, shift: Floats) -> Floats:
