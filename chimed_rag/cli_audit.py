@@ -6,7 +6,7 @@ Exit codes: 0 the log is whole, the answer is the recorded one; 1 it is not. Not
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -110,13 +110,10 @@ def replay(
 
     entry = find(log, id)
     path = index or STARTER_INDEX
-    made_with: dict[str, Any] = {
-        "generator": generator or entry["generator"],
-        "reranker": entry["reranker"] or "none",
-    }
+    writer, reranker = generator or entry["generator"], entry["reranker"] or "none"
 
     def ask(question: str, config: Config) -> Answer:
-        with MedQA(path, **made_with, config=config) as qa:
+        with MedQA(path, generator=writer, reranker=reranker, config=config) as qa:
             return qa.ask(question, filter=entry["filter"])
 
     report = replayed(log, id, ask, now=index_details(read_manifest(path), path.resolve().name))

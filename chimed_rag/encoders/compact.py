@@ -127,7 +127,7 @@ class CompactTransformer:
         heads, size = self._heads, mixed.shape[1] // 3 // self._heads
         queries, keys, values = mixed.reshape(count, width, 3, heads, size).transpose(2, 0, 3, 1, 4)
         weights = queries @ keys.swapaxes(2, 3)
-        weights += group.hidden
+        weights += np.where(group.counted, np.float32(0), np.float32(-1e4))[:, None, None, :]
         np.minimum(weights, _HIGHEST, out=weights)  # instead of less the row's highest: numpy is slow at short rows
         np.exp(weights, out=weights)
         sums = (weights.reshape(-1, width) @ np.ones(width, np.float32)).reshape(count, heads, width, 1)
@@ -143,8 +143,6 @@ class _Group(NamedTuple):
     """Of the pass's states."""
     counted: NDArray[np.bool_]
     """Which tokens are none of the padding, shape (texts, tokens)."""
-    hidden: Floats
-    """What is added to an attention's logits."""
 
     def means(self, states: Floats) -> Floats:
         """Of the states of each text's tokens."""
@@ -164,8 +162,7 @@ def _laid_out(texts: Sequence[Sequence[list[int]]]) -> tuple[list[_Group], NDArr
         for row, tokens in enumerate(group):
             padded[row, : len(tokens)] = tokens
         counted = np.arange(padded.shape[1]) < np.array([len(tokens) for tokens in group])[:, None]
-        hidden = np.where(counted, np.float32(0), np.float32(-1e4))[:, None, None, :]
-        groups.append(_Group(slice(begin, begin + padded.size), counted, hidden))
+        groups.append(_Group(slice(begin, begin + padded.size), counted))
         ids.append(padded)
         begin += padded.size
     positions = [np.broadcast_to(np.arange(padded.shape[1]), padded.shape).ravel() for padded in ids]
